@@ -1,0 +1,162 @@
+//! The one internal append API (ADR: two stages, so that a connection pipelines).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use segment::{LeaderEpoch, Offset, OrganizationId, PartitionIndex, TimestampMs, TopicId};
+
+/// One record batch for one partition.
+#[derive(Debug)]
+pub struct AppendRequest {
+    /// The tenant.
+    pub organization: OrganizationId,
+    /// The topic, resolved once by the gateway.
+    pub topic_id: TopicId,
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// Exactly one magic-2 record batch, as it came from the client: untrusted.
+    pub batch: Bytes,
+    /// Whether the client's protocol version may send zstd (Kafka: Produce 7 and above).
+    pub zstd_allowed: bool,
+    /// Conditional append: refused unless the batch would get exactly this base offset.
+    pub expected_base_offset: Option<Offset>,
+    /// After this long without a decision the answer is `TimedOut` (Kafka's request timeout).
+    pub timeout: Duration,
+}
+
+/// A batch that has its place in line.
+pub struct PendingAppend {
+    _todo: (),
+}
+
+impl PendingAppend {
+    /// The offset the batch will have if its flush commits (for a duplicate: the offset it has). `None` when the
+    /// decision waits for batches in flight.
+    pub fn proposed_base_offset(&self) -> Option<Offset> {
+        None
+    }
+    /// Waits until the batch is durable, or definitely is not.
+    ///
+    /// # Errors
+    /// As [`AppendError`] says.
+    pub async fn acked(self) -> Result<Appended, AppendError> {
+        Err(AppendError::Draining)
+    }
+}
+
+/// A durable batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of its first record; of a duplicate, the offset it got the first time.
+    pub base_offset: Offset,
+    /// Set if the topic uses LogAppendTime.
+    pub log_append_time: Option<TimestampMs>,
+    /// First readable offset of the partition.
+    pub log_start_offset: Offset,
+    /// The producer had sent this batch before; nothing new was written.
+    pub duplicate: bool,
+    /// Where it is; `None` for a duplicate of a batch committed earlier than this agent remembers.
+    pub receipt: Option<Receipt>,
+}
+
+/// Says where a durable batch is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Epoch it was written under.
+    pub leader_epoch: LeaderEpoch,
+    /// Object that holds it.
+    pub object_key: String,
+    /// The batch's own CRC32C as stored (covers everything after the CRC field).
+    pub checksum: u32,
+}
+
+/// What is wrong with one record of a refused batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordError {
+    /// Position in the batch, from 0.
+    pub index: i32,
+    /// Why.
+    pub message: String,
+}
+
+/// Why a batch was not appended, and what the caller should do. All but `Unknown` and `TimedOut` are definite.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The topic does not exist (any more). Refresh metadata. Kafka 3, or 100 where the request names ids.
+    #[error("unknown topic")]
+    UnknownTopic,
+    /// The topic has no such partition. Kafka 3.
+    #[error("unknown partition")]
+    UnknownPartition,
+    /// This agent does not lead the partition, or lost it while the batch waited: definitely not written. Refresh and
+    /// retry. Kafka 6.
+    #[error("not the leader of the partition; refresh metadata and retry")]
+    NotLeader,
+    /// The object store gave the write up: definitely not written; retry. Kafka 6.
+    #[error("the object store did not take the write; it was not written, retry")]
+    StoreGaveUp,
+    /// Length, magic or CRC of the batch are wrong. Kafka 2.
+    #[error("corrupt batch: {0}")]
+    Corrupt(String),
+    /// The batch breaks a rule. Do not retry. Kafka 87.
+    #[error("invalid record batch: {message}")]
+    InvalidRecord {
+        /// Which rule.
+        message: String,
+        /// Single records at fault, if known.
+        record_errors: Vec<RecordError>,
+    },
+    /// A timestamp is outside what the topic allows. Kafka 32.
+    #[error("invalid timestamp: {message}")]
+    InvalidTimestamp {
+        /// Which rule.
+        message: String,
+        /// Single records at fault.
+        record_errors: Vec<RecordError>,
+    },
+    /// The batch is larger than `max.message.bytes`. Kafka 10.
+    #[error("batch of {bytes} bytes is larger than max.message.bytes = {max}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The topic's bound.
+        max: usize,
+    },
+    /// The codec is unknown, or not allowed for this protocol version. Kafka 76.
+    #[error("unsupported compression type")]
+    UnsupportedCompression,
+    /// A newer epoch of this producer id has written. Stop this producer. Kafka 47.
+    #[error("producer epoch is fenced by a newer one")]
+    InvalidProducerEpoch,
+    /// The sequence does not follow the last one. Kafka 45.
+    #[error("out of order sequence: got {got}, expected {expected}")]
+    OutOfOrderSequence {
+        /// The batch's base sequence.
+        got: i32,
+        /// What would have followed.
+        expected: i32,
+    },
+    /// Transactional batches are refused until transactions exist. Kafka 48.
+    #[error("transactions are not supported yet")]
+    TransactionalRefused,
+    /// Conditional append: the partition's end is not the expected offset. gRPC FAILED_PRECONDITION.
+    #[error("the partition ends at {end}, not at {expected}")]
+    UnexpectedOffset {
+        /// What the caller expected.
+        expected: Offset,
+        /// First offset after everything that has its place in line.
+        end: Offset,
+    },
+    /// Undecided at the request's time-out. Kafka 7.
+    #[error("timed out, the outcome is not known yet; retry")]
+    TimedOut,
+    /// The outcome is unknown and will stay so: close the connection without an answer.
+    #[error("the outcome is unknown")]
+    Unknown,
+    /// The agent is shutting down: not written. Kafka 6, gRPC UNAVAILABLE.
+    #[error("the agent is draining; use another")]
+    Draining,
+    /// The session is fenced or metadata is away: not written. Kafka 6, gRPC UNAVAILABLE.
+    #[error("metadata store unavailable; not written, retry")]
+    Unavailable,
+}

@@ -1,0 +1,29 @@
+//! The cluster as clients see it: agents are brokers, the lowest listed one is the controller.
+
+use uuid::Uuid;
+
+/// A live agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// Kafka's broker id.
+    pub node_id: i32,
+    /// `host:port` for Kafka clients; empty = the address the client connected to.
+    pub kafka_address: String,
+    /// `host:port` for gRPC clients.
+    pub grpc_address: String,
+    /// Kafka's rack.
+    pub zone: String,
+}
+
+/// A snapshot of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Kafka's cluster id is this as unpadded URL-safe base64 (22 characters), as Kafka prints its own.
+    pub cluster_id: Uuid,
+    /// The agent that answers.
+    pub node_id: i32,
+    /// Lowest listed agent.
+    pub controller_id: i32,
+    /// Active sessions by node id, this agent among them; never empty.
+    pub agents: Vec<Agent>,
+}

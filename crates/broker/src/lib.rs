@@ -1,0 +1,31 @@
+//! Everything a client can ask, behind one API with two front ends.
+//!
+//! A gateway translates wire to domain and back; the behaviour is here. The produce path is `append` →
+//! `writer/pool` → `writer/partition_state` → `writer/flush`; the fetch path is `fetch` → `reader/plan` →
+//! `reader/tail` or `reader/cold`. See ARCHITECTURE.md.
+
+mod append;
+mod broker;
+mod cluster;
+mod fetch;
+pub mod limits;
+mod list_offsets;
+mod memory_budget;
+mod metrics;
+mod settings;
+mod topics;
+
+pub use append::{AppendError, AppendRequest, Appended, PendingAppend, Receipt, RecordError};
+pub use broker::{Broker, StartError};
+pub use cluster::{Agent, Cluster};
+pub use fetch::{DivergingEpoch, FetchError, FetchPartition, FetchRequest, Fetched, FetchedPartition, IsolationLevel};
+pub use list_offsets::{ListOffsetsPartition, ListedOffset, OffsetError, OffsetSpec};
+pub use memory_budget::{MemoryBudget, MemoryPermit};
+pub use metrics::{FrontEnd, Metrics};
+pub use settings::BrokerSettings;
+pub use topics::{ConfigEntry, ConfigSource, ConfigSynonym, ConfigType, CreateTopic, PartitionView, Topic, TopicError};
+// What a gateway needs of the layers below; it never imports them.
+pub use segment::encode::{EncodeError, NewRecord, encode_batch};
+pub use segment::{
+    LeaderEpoch, Offset, OrganizationId, PartitionIndex, ProducerEpoch, ProducerId, TimestampMs, TopicId,
+};

@@ -1,0 +1,26 @@
+//! A limit on everything that a client or a fault could make grow.
+
+/// Largest Kafka frame (`socket.request.max.bytes`), as Kafka's default.
+pub const FRAME_BYTES_MAX: usize = 100 * 1024 * 1024;
+/// Largest answer to a fetch, whatever the client asks for.
+pub const FETCH_BYTES_MAX: usize = 50 * 1024 * 1024;
+/// Longest a fetch may wait, whatever the client asks for.
+pub const FETCH_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(600);
+/// Longest a produce request may wait for its decision.
+pub const PRODUCE_TIMEOUT_MAX: std::time::Duration = std::time::Duration::from_secs(600);
+/// Requests one connection may have in flight.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 1_000;
+/// Most partitions of one topic.
+pub const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
+/// Most partitions of all topics.
+pub const PARTITIONS_MAX: usize = 200_000;
+/// Kafka's default `max.message.bytes`.
+pub const MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
+/// Connections to one listener.
+pub const CONNECTIONS_MAX: usize = 10_000;
+/// Connections from one address to one listener.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 5_000;
+/// Ranges of a partition between two producer-state snapshots.
+pub const RANGES_PER_SNAPSHOT: u32 = 1_000;
+/// `producer.id.expiration.ms`.
+pub const PRODUCER_ID_EXPIRATION_MS: i64 = 86_400_000;

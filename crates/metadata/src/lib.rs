@@ -1,0 +1,28 @@
+//! The metadata store: the truth about topics, leases, segments and producers.
+//!
+//! Every method of the traits below is one transaction, named in the domain's words; it either happened
+//! (`Ok`), definitely did not happen (any error but [`StoreError::Unknown`]), or its outcome is open. SQLite
+//! and a small in-memory model implement them and pass one conformance suite ([`conformance`]).
+
+pub mod conformance;
+mod error;
+mod memory;
+mod segments;
+mod sessions;
+mod sqlite;
+mod topics;
+
+pub use error::StoreError;
+pub use memory::MemoryStore;
+pub use segments::{
+    CommitOutcome, CommittedRange, LastSegment, ProducerHistory, RangeCommit, RangeOutcome, RangeRow, Resolution,
+    SegmentCommit, SegmentRef, Segments,
+};
+pub use sessions::{AgentRow, ClusterInfo, LeaseRow, OpenedSession, Registration, Sessions};
+pub use sqlite::{OpenError, SqliteStore};
+pub use topics::{CreatePartitionsError, CreateTopicError, DeleteTopicError, NewTopic, TopicRow, Topics};
+
+/// All of metadata, as the broker holds it.
+pub trait MetadataStore: Topics + Sessions + Segments {}
+
+impl<T: Topics + Sessions + Segments> MetadataStore for T {}

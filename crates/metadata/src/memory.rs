@@ -1,0 +1,4 @@
+//! The in-memory model.
+/// stub
+#[derive(Debug, Default)]
+pub struct MemoryStore {}
