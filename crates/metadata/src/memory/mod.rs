@@ -95,6 +95,9 @@ impl MemoryStore {
     }
 }
 
+/// The place of one segment: each is taken at most once, by a segment or by a tombstone.
+type Slot = (SessionId, LaneSequence, OrganizationId);
+
 /// The tables. Deleted topics stay (with `deleted` set) until they are purged.
 #[derive(Default)]
 struct State {
@@ -105,9 +108,8 @@ struct State {
     leader_epochs: BTreeMap<(PartitionKey, Offset), LeaderEpoch>,
     node_ids: BTreeMap<String, i32>,
     sessions: BTreeMap<SessionId, Session>,
-    /// Slot (session, lane sequence, organization) to what took it.
-    segments: BTreeMap<(SessionId, LaneSequence, OrganizationId), Segment>,
-    object_keys: BTreeMap<String, (SessionId, LaneSequence, OrganizationId)>,
+    segments: BTreeMap<Slot, Segment>,
+    object_keys: BTreeMap<String, Slot>,
     ranges: BTreeMap<(PartitionKey, Offset), Range>,
     snapshots: BTreeMap<(PartitionKey, Offset), bytes::Bytes>,
     next_producer_id: ProducerId,
@@ -135,7 +137,6 @@ struct Session {
 }
 
 struct Segment {
-    object_key: String,
     tombstone: bool,
 }
 

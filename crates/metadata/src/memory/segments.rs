@@ -92,7 +92,7 @@ impl State {
         if self.segments.contains_key(&slot) || self.object_keys.contains_key(&segment.object_key) {
             return vec![RangeOutcome::OffsetMismatch; segment.ranges.len()];
         }
-        self.segments.insert(slot, Segment { object_key: segment.object_key.clone(), tombstone: false });
+        self.segments.insert(slot, Segment { tombstone: false });
         self.object_keys.insert(segment.object_key.clone(), slot);
         segment.ranges.iter().map(|range| self.commit_range(session, segment, range)).collect()
     }
@@ -136,29 +136,24 @@ impl State {
         }
     }
 
-    /// Puts a tombstone where nothing is, and reads what is there otherwise.
+    /// Puts a tombstone where nothing is, and reads what is there otherwise. A slot that another object took can
+    /// never be this object's, so that is a failure too.
     fn resolve_segment(&mut self, session: SessionId, segment: &SegmentRef) -> Resolution {
-        let slot = (session, segment.lane_sequence, segment.organization);
-        match self.segments.get(&slot) {
-            None => {
-                let tombstone = Segment { object_key: segment.object_key.clone(), tombstone: true };
-                self.segments.insert(slot, tombstone);
-                self.object_keys.insert(segment.object_key.clone(), slot);
-                Resolution::Failed
+        let own_slot = (session, segment.lane_sequence, segment.organization);
+        let Some(slot) = self.object_keys.get(&segment.object_key).copied() else {
+            if !self.segments.contains_key(&own_slot) {
+                self.segments.insert(own_slot, Segment { tombstone: true });
+                self.object_keys.insert(segment.object_key.clone(), own_slot);
             }
-            Some(found) if found.tombstone || found.object_key != segment.object_key => Resolution::Failed,
-            Some(_) => {
-                let of_segment = self
-                    .ranges
-                    .iter()
-                    .filter(|((key, _), range)| (range.session, range.lane_sequence, key.organization) == slot);
-                Resolution::Committed(
-                    of_segment
-                        .map(|((key, base_offset), _)| CommittedRange { key: *key, base_offset: *base_offset })
-                        .collect(),
-                )
-            }
+            return Resolution::Failed;
+        };
+        if self.segments.get(&slot).is_none_or(|found| found.tombstone) {
+            return Resolution::Failed;
         }
+        let in_slot =
+            |key: &PartitionKey, range: &Range| (range.session, range.lane_sequence, key.organization) == slot;
+        let found = self.ranges.iter().filter(|((key, _), range)| in_slot(key, range));
+        Resolution::Committed(found.map(|((key, base), _)| CommittedRange { key: *key, base_offset: *base }).collect())
     }
 
     /// Ranges of a partition that end after `from`, ascending.
