@@ -1,5 +1,7 @@
 //! Every codec, and what is refused of each: bombs, lies and what Kafka's consumers cannot read.
 
+#![expect(clippy::unwrap_used, reason = "a sample that cannot be made fails its test")]
+
 mod samples;
 
 use samples::{CODECS, header_of, pack, pack_xerial, plain_batch, recompressed, seal, with_records};

@@ -12,10 +12,10 @@ use segment::{
 };
 use uuid::Uuid;
 
-pub const CODECS: [Compression; 5] =
+pub(crate) const CODECS: [Compression; 5] =
     [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 
-pub fn record(key: Option<&[u8]>, value: &[u8], timestamp: i64) -> NewRecord {
+pub(crate) fn record(key: Option<&[u8]>, value: &[u8], timestamp: i64) -> NewRecord {
     NewRecord {
         key: key.map(Bytes::copy_from_slice),
         value: Some(Bytes::copy_from_slice(value)),
@@ -25,16 +25,16 @@ pub fn record(key: Option<&[u8]>, value: &[u8], timestamp: i64) -> NewRecord {
 }
 
 /// `count` records of `value_bytes` each, timestamps 1000, 1001, …
-pub fn plain_batch(count: i64, value_bytes: usize, producer: Option<(i64, i16, i32)>) -> Bytes {
+pub(crate) fn plain_batch(count: i64, value_bytes: usize, producer: Option<(i64, i16, i32)>) -> Bytes {
     let records: Vec<_> = (0..count).map(|i| record(Some(&[7]), &vec![b'v'; value_bytes], 1000 + i)).collect();
     encode_batch(&records, producer).unwrap()
 }
 
-pub fn header_of(batch: &[u8]) -> RecordBatchHeader {
+pub(crate) fn header_of(batch: &[u8]) -> RecordBatchHeader {
     RecordBatchHeader::parse(batch).unwrap()
 }
 
-pub fn pack(codec: Compression, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn pack(codec: Compression, bytes: &[u8]) -> Vec<u8> {
     match codec {
         Compression::None => bytes.to_vec(),
         Compression::Gzip => {
@@ -53,7 +53,7 @@ pub fn pack(codec: Compression, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Snappy in the xerial framing, as the Java client and librdkafka write it.
-pub fn pack_xerial(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn pack_xerial(bytes: &[u8]) -> Vec<u8> {
     let mut out = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01".to_vec();
     for block in bytes.chunks(32 << 10) {
         let packed = pack(Compression::Snappy, block);
@@ -64,19 +64,19 @@ pub fn pack_xerial(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// `batch` with other record bytes and that codec's bits; CRC and length are right.
-pub fn with_records(batch: &[u8], codec: Compression, records: &[u8]) -> Bytes {
+pub(crate) fn with_records(batch: &[u8], codec: Compression, records: &[u8]) -> Bytes {
     let mut header = header_of(batch);
     header.attributes = (header.attributes & !7) | codec as i16;
     let packed: Bytes = [&header.encode()[..], records].concat().into();
     seal(&packed, header)
 }
 
-pub fn recompressed(batch: &[u8], codec: Compression) -> Bytes {
+pub(crate) fn recompressed(batch: &[u8], codec: Compression) -> Bytes {
     with_records(batch, codec, &pack(codec, &batch[61..]))
 }
 
 /// The bytes with this header, its length and CRC made right.
-pub fn seal(batch: &[u8], mut header: RecordBatchHeader) -> Bytes {
+pub(crate) fn seal(batch: &[u8], mut header: RecordBatchHeader) -> Bytes {
     header.batch_length = i32::try_from(batch.len() - 12).unwrap();
     let mut bytes = [&header.encode()[..], &batch[61..]].concat();
     let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &bytes[21..]);
@@ -84,7 +84,7 @@ pub fn seal(batch: &[u8], mut header: RecordBatchHeader) -> Bytes {
     bytes.into()
 }
 
-pub fn identity() -> SegmentIdentity {
+pub(crate) fn identity() -> SegmentIdentity {
     SegmentIdentity {
         cluster_id: Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff),
         organization: OrganizationId::DEFAULT,
@@ -95,12 +95,12 @@ pub fn identity() -> SegmentIdentity {
     }
 }
 
-pub fn partition(topic: u128, partition: i32) -> PartitionKey {
+pub(crate) fn partition(topic: u128, partition: i32) -> PartitionKey {
     PartitionKey { organization: OrganizationId::DEFAULT, topic_id: TopicId(Uuid::from_u128(topic)), partition }
 }
 
 /// Two partitions, one of them with idempotent batches.
-pub fn sample_segment() -> FinishedSegment {
+pub(crate) fn sample_segment() -> FinishedSegment {
     let mut builder = SegmentBuilder::new(identity());
     builder.begin_range(partition(1, 0), 3, String::new());
     let mut offset = 0;
