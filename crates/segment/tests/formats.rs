@@ -8,7 +8,7 @@ use bytes::Bytes;
 use samples::{identity, partition, plain_batch, sample_segment};
 use segment::{
     Footer, FormatError, ObjectKey, OrganizationId, ProducerBatch, SessionId, decode_producer_entries,
-    encode_producer_entries, lane_note_key, parse_lane_note_key, slice_batches, verify_range,
+    encode_producer_entries, slice_batches, verify_range,
 };
 
 fn object() -> Bytes {
@@ -89,9 +89,6 @@ fn a_key_has_one_spelling() {
     ] {
         assert!(ObjectKey::parse(bad).is_err(), "{bad}");
     }
-    assert_eq!(lane_note_key(SessionId(7)), "lanes/0000000000000000007");
-    assert_eq!(parse_lane_note_key("lanes/0000000000000000007"), Some(SessionId(7)));
-    assert_eq!(parse_lane_note_key("lanes/7"), None);
 }
 
 #[test]
