@@ -1,5 +1,7 @@
 //! The service as its clients see it: a real broker on memory stores, a real listener, the generated client.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use broker::{
@@ -47,18 +49,17 @@ impl Fixture {
         let token = shutdown.clone();
         let serving = tokio::spawn(async move { server.serve(token).await.unwrap() });
         let fixture = Self { broker, metadata, store, address, shutdown, serving };
-        fixture.create_topic("t", 8, &[]).await;
+        fixture.create_topic("t", 8).await;
         fixture
     }
 
-    async fn create_topic(&self, name: &str, partition_count: i32, configs: &[(&str, &str)]) {
-        let configs = configs.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned()))).collect();
+    async fn create_topic(&self, name: &str, partition_count: i32) {
         let topic = CreateTopic {
             organization: OrganizationId::DEFAULT,
             name: name.to_owned(),
             partition_count,
             replication_factor: -1,
-            configs,
+            configs: Vec::new(),
             validate_only: false,
         };
         self.broker.create_topic(topic).await.unwrap();
@@ -321,9 +322,9 @@ async fn keys_spread_a_request_over_partitions() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_over_max_message_bytes_names_the_setting() {
     let fixture = Fixture::start().await;
-    fixture.create_topic("small", 1, &[("max.message.bytes", "1000")]).await;
     let mut client = fixture.client().await;
-    let large = ProduceRequest { topic: "small".to_owned(), ..request(&["x".repeat(2_000).as_str()]) };
+    // Kafka's default is 1,048,588.
+    let large = request(&["x".repeat(1_100_000).as_str()]);
     let status = client.produce(large).await.unwrap_err();
     assert_eq!((status.code(), reason(&status)), (Code::InvalidArgument, "MESSAGE_TOO_LARGE"));
     assert!(status.message().contains("max.message.bytes"), "{}", status.message());
@@ -544,4 +545,15 @@ async fn a_taken_port_is_an_error_at_bind() {
     let second = GrpcServer::bind(fixture.address.as_str(), fixture.broker.clone(), GrpcSettings::default()).await;
     assert_eq!(second.err().unwrap().kind(), std::io::ErrorKind::AddrInUse);
     fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_a_preface_is_closed() {
+    let fixture = Fixture::start().await;
+    let opened = tokio::time::Instant::now();
+    let mut socket = TcpStream::connect(&fixture.address).await.unwrap();
+    socket.write_all(b"PRI").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = timeout(PATIENCE, socket.read_to_end(&mut answer)).await.expect("it is closed");
+    assert!(opened.elapsed() >= Duration::from_secs(15));
 }

@@ -2,6 +2,8 @@
 //!
 //! Each message is spelt out by hand (tag = field number × 8 + wire type), so that a changed number or type fails here.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use bytes::Bytes;
 use grpc_gateway::proto::*;
 use prost::Message;
