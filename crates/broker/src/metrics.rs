@@ -184,12 +184,10 @@ mod instruments {
     use super::FrontEnd;
 
     /// Bucket bounds of latencies, in seconds: 0.5 ms to 10 s.
-    const SECONDS: [f64; 14] =
-        [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+    const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
     /// Bucket bounds of sizes, in bytes: 1 KiB to 64 MiB.
-    const BYTES: [f64; 9] = [
-        1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0, 67_108_864.0,
-    ];
+    const BYTES: [f64; 9] =
+        [1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0, 67_108_864.0];
     /// Bucket bounds of counts of partitions.
     const COUNT: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
 
@@ -283,12 +281,7 @@ mod instruments {
         description: &'static str,
         bounds: &[f64],
     ) -> Histogram<f64> {
-        meter
-            .f64_histogram(name)
-            .with_unit(unit)
-            .with_description(description)
-            .with_boundaries(bounds.to_vec())
-            .build()
+        meter.f64_histogram(name).with_unit(unit).with_description(description).with_boundaries(bounds.to_vec()).build()
     }
 
     impl FrontEnd {
