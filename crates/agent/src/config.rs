@@ -261,7 +261,7 @@ impl Settings {
         Self::from_arguments(std::env::args_os())
     }
 
-    fn from_arguments(
+    pub(crate) fn from_arguments(
         arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>,
     ) -> Result<Self, Refusal> {
         let arguments = Arguments::try_parse_from(arguments).map_err(|error| refusal(&error))?;
