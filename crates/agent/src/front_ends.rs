@@ -3,9 +3,12 @@
 //! A taken port is found before a session exists, so that a second agent started by mistake never fences the first.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use anyhow::{Error, Result, anyhow};
+use anyhow::{Context as _, Error, Result, anyhow};
 use broker::Broker;
+use grpc_gateway::{GrpcServer, GrpcSettings};
+use kafka_gateway::{KafkaServer, KafkaSettings};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -90,18 +93,22 @@ pub(crate) struct FrontEnds {
 }
 
 impl FrontEnds {
-    /// Begins to accept.
-    pub(crate) fn serve(kafka: TcpListener, grpc: TcpListener, broker: &Broker) -> Result<Self> {
+    /// Begins to accept. After a drain began, requests in flight get `patience` to be answered.
+    pub(crate) fn serve(kafka: TcpListener, grpc: TcpListener, broker: &Broker, patience: Duration) -> Self {
         let stop = CancellationToken::new();
         let mut servers = JoinSet::new();
-        let s = stop.clone();
+        let settings = KafkaSettings { grace: patience, ..KafkaSettings::default() };
+        let kafka = KafkaServer::with_listener(kafka, broker.clone(), settings);
+        let until = stop.clone();
         servers.spawn(async move {
-            s.cancelled().await;
-            drop((kafka, grpc));
+            kafka.serve(until).await;
             Ok(())
         });
-        let _ = broker;
-        Ok(Self { servers, stop })
+        let settings = GrpcSettings { drain_timeout: patience };
+        let grpc = GrpcServer::with_listener(grpc, broker.clone(), settings);
+        let until = stop.clone();
+        servers.spawn(async move { grpc.serve(until).await.context("gRPC") });
+        Self { servers, stop }
     }
 
     /// Returns when a server ended by itself, which only a fault can cause.

@@ -21,8 +21,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use broker::{Broker, BrokerSettings};
-use metadata::{MetadataStore, SqliteStore};
+use metadata::{SqliteOptions, SqliteStore};
 use rand::TryRngCore as _;
+use rand::rngs::OsRng;
 #[cfg(feature = "metrics")]
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout_at};
@@ -84,6 +85,7 @@ async fn run(settings: Settings) -> Result<()> {
 /// Everything that runs.
 struct Agent {
     broker: Broker,
+    metadata: Arc<SqliteStore>,
     addresses: Addresses,
     store_location: String,
     front_ends: FrontEnds,
@@ -111,18 +113,20 @@ impl Agent {
         let metrics = telemetry.metrics();
         #[cfg(not(feature = "metrics"))]
         let metrics = broker::Metrics::disabled();
-        let seed = rand::rngs::OsRng.try_next_u64().context("random seed")?;
+        let seed = OsRng.try_next_u64().context("random seed")?;
         let broker = BrokerSettings {
             kafka_address: addresses.kafka_advertised.clone(),
             grpc_address: addresses.grpc_advertised.clone(),
             ..settings.broker.clone()
         };
-        let broker = Broker::start(broker, metadata, store.operator, Arc::new(metrics), seed).await?;
-        let front_ends = FrontEnds::serve(listeners.kafka, listeners.grpc, &broker)?;
+        let broker = Broker::start(broker, Arc::clone(&metadata) as _, store.operator, Arc::new(metrics), seed).await?;
+        let patience = shutdown::phases(settings.shutdown_timeout).0;
+        let front_ends = FrontEnds::serve(listeners.kafka, listeners.grpc, &broker, patience);
         Ok(Self {
             #[cfg(feature = "metrics")]
             monitoring: Monitoring::serve(listeners.http, broker.clone(), telemetry),
             broker,
+            metadata,
             addresses,
             store_location: store.location,
             front_ends,
@@ -146,7 +150,11 @@ impl Agent {
         let begun = Instant::now();
         let (for_front_ends, _) = shutdown::phases(bound);
         let answered = self.front_ends.drain(begun + for_front_ends).await;
-        let flushed = timeout_at(begun + bound, self.broker.drain()).await.is_ok();
+        let flushed = timeout_at(begun + bound, async {
+            self.broker.drain().await;
+            self.metadata.close().await;
+        });
+        let flushed = flushed.await.is_ok();
         #[cfg(feature = "metrics")]
         self.monitoring.finish().await;
         if !flushed {
@@ -175,10 +183,12 @@ impl Monitoring {
     }
 }
 
-async fn open_metadata(settings: &Settings) -> Result<Arc<dyn MetadataStore>> {
-    let path = &settings.metadata_file;
-    let _ = std::marker::PhantomData::<SqliteStore>;
-    bail!("{}", path.display())
+async fn open_metadata(settings: &Settings) -> Result<Arc<SqliteStore>> {
+    // Becomes the cluster's id if this start creates the database.
+    let mut cluster_id = uuid::Bytes::default();
+    OsRng.try_fill_bytes(&mut cluster_id).context("random cluster id")?;
+    let options = SqliteOptions { new_cluster_id: uuid::Builder::from_random_bytes(cluster_id).into_uuid() };
+    Ok(Arc::new(SqliteStore::open(&settings.metadata_file, options).await?))
 }
 
 /// Prints where everything is, then "ready": the one thing the agent writes to stdout.
