@@ -19,7 +19,7 @@ pub use segments::{
     SegmentCommit, SegmentRef, Segments,
 };
 pub use sessions::{AgentRow, ClusterInfo, LeaseRow, OpenedSession, Registration, Sessions};
-pub use sqlite::{OpenError, SqliteStore};
+pub use sqlite::{OpenError, SqliteOptions, SqliteStore};
 pub use topics::{CreatePartitionsError, CreateTopicError, DeleteTopicError, NewTopic, TopicRow, Topics};
 
 /// Producer-state snapshots kept per partition: the newest, and one to fall back on.
