@@ -92,9 +92,8 @@ async fn serve_connection(stream: TcpStream, router: Router) {
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    match tokio::time::timeout(CONNECTION_AGE_MAX, connection).await {
-        Ok(Err(error)) => tracing::debug!(%error, "HTTP connection"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_AGE_MAX, connection).await {
+        tracing::debug!(%error, "HTTP connection");
     }
 }
 

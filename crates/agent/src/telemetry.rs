@@ -102,6 +102,7 @@ mod metrics {
     }
 }
 
-#[cfg(all(test, feature = "metrics"))]
+#[cfg(test)]
+#[cfg(feature = "metrics")]
 #[path = "telemetry_tests.rs"]
 mod tests;
