@@ -57,6 +57,22 @@ enum End {
     Closed(String),
 }
 
+/// A connection as metrics count it, also if its task panics.
+struct Counted(Broker);
+
+impl Counted {
+    fn new(broker: Broker) -> Self {
+        broker.metrics().connection_opened(FrontEnd::Kafka);
+        Self(broker)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.metrics().connection_closed(FrontEnd::Kafka);
+    }
+}
+
 /// Serves one connection until it ends; with `shutdown`, answers what was read and returns.
 ///
 /// The stream may be anything, so tests run it in memory.
@@ -69,7 +85,7 @@ pub async fn serve_connection<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    broker.metrics().connection_opened(FrontEnd::Kafka);
+    let _counted = Counted::new(broker.clone());
     let (incoming, outgoing) = tokio::io::split(stream);
     let frames = FrameReader::new(incoming, broker.budget().clone(), settings.idle);
     let context = Arc::new(Context::new(broker.clone(), addresses));
@@ -102,7 +118,6 @@ pub async fn serve_connection<S>(
         End::Drained | End::HungUp => tracing::debug!(peer = %addresses.peer, ?end, "Kafka connection ended"),
         End::Closed(reason) => tracing::warn!(peer = %addresses.peer, reason, "Kafka connection closed"),
     }
-    broker.metrics().connection_closed(FrontEnd::Kafka);
 }
 
 async fn read_requests<R: AsyncRead + Unpin>(

@@ -58,7 +58,7 @@ pub(crate) struct Call {
     body: Bytes,
     began: Instant,
     /// Memory of the frame and of what was decoded from it: held until the answer is there.
-    _memory: MemoryPermit,
+    memory: Arc<MemoryPermit>,
 }
 
 /// Starts one request: when this returns, a Produce has its place in the log.
@@ -79,8 +79,15 @@ pub(crate) async fn start(context: &Arc<Context>, frame: Frame) -> Result<InFlig
         if api.key == ApiKey::ApiVersions {
             // The one API whose version cannot be negotiated: its refusal is readable by every client.
             let response = handlers::api_versions::unsupported_version();
-            let call =
-                Call { context: context.clone(), version: 0, correlation_id, api, body: bytes, began, _memory: memory };
+            let call = Call {
+                context: context.clone(),
+                version: 0,
+                correlation_id,
+                api,
+                body: bytes,
+                began,
+                memory: Arc::new(memory),
+            };
             return Ok(in_flight(false, async move { call.send(&response, true) }));
         }
         return Err(Refused::UnsupportedVersion { name: api.name, version });
@@ -95,7 +102,7 @@ pub(crate) async fn start(context: &Arc<Context>, frame: Frame) -> Result<InFlig
         memory.merge(decoded.map_err(|_| Refused::Memory)?);
     }
     let body = bytes.slice(walked.body_at..);
-    route(Call { context: context.clone(), version, correlation_id, api, body, began, _memory: memory }).await
+    route(Call { context: context.clone(), version, correlation_id, api, body, began, memory: Arc::new(memory) }).await
 }
 
 async fn route(call: Call) -> Result<InFlight, Refused> {
@@ -103,7 +110,7 @@ async fn route(call: Call) -> Result<InFlight, Refused> {
     match call.api.key {
         ApiKey::Produce => {
             let request = call.decode()?;
-            let started = h::produce::start(&call.context, call.version, request).await;
+            let started = h::produce::start(&call.context, call.version, request, &call.memory).await;
             Ok(in_flight(true, async move {
                 match started.answered().await {
                     h::produce::Outcome::Answer { response, error } => call.send(&response, error),

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Broker, limits};
+use broker::{Broker, FrontEnd, limits};
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -72,6 +72,7 @@ impl KafkaServer {
                 }
             };
             let Some(place) = places.take(peer.ip()) else {
+                broker.metrics().connection_refused(FrontEnd::Kafka);
                 tracing::warn!(%peer, "too many Kafka connections: refused");
                 continue;
             };

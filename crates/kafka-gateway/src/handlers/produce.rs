@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{AppendError, AppendRequest, Appended, PendingAppend, Topic, limits};
+use broker::{AppendError, AppendRequest, Appended, MemoryPermit, PendingAppend, Topic, limits};
 use bytes::Bytes;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::{
@@ -68,7 +68,14 @@ enum Failure {
 }
 
 /// Gives every batch of the request its place in line, in order.
-pub(crate) async fn start(context: &Arc<Context>, version: i16, request: ProduceRequest) -> Started {
+///
+/// `memory` is what the request's frame holds; the broker keeps it until every batch is decided.
+pub(crate) async fn start(
+    context: &Arc<Context>,
+    version: i16,
+    request: ProduceRequest,
+    memory: &Arc<MemoryPermit>,
+) -> Started {
     let refused = if !(-1..=1).contains(&request.acks) {
         Some((Code::InvalidRequiredAcks, "acks must be 0, 1 or -1 (all)"))
     } else if request.transactional_id.is_some() {
@@ -95,7 +102,7 @@ pub(crate) async fn start(context: &Arc<Context>, version: i16, request: Produce
                 (Some((code, message)), _) => Err(Failure::Refused(code, message)),
                 _ if repeated => Err(Failure::Refused(Code::InvalidRequest, "the request names this partition twice")),
                 (None, Some(batch)) if !batch.is_empty() => {
-                    append(context, version, topic.as_deref(), index, batch, timeout).await
+                    append(context, topic.as_deref(), Batch { version, partition: index, batch, timeout, memory }).await
                 }
                 (None, _) => Err(Failure::Refused(Code::InvalidRecord, "a produce request needs a record batch")),
             };
@@ -106,23 +113,26 @@ pub(crate) async fn start(context: &Arc<Context>, version: i16, request: Produce
     Started { context: context.clone(), version, acks: request.acks, topics }
 }
 
-async fn append(
-    context: &Context,
+/// One batch of the request.
+struct Batch<'a> {
     version: i16,
-    topic: Option<&Topic>,
     partition: i32,
     batch: Bytes,
     timeout: Duration,
-) -> Result<PendingAppend, Failure> {
+    memory: &'a Arc<MemoryPermit>,
+}
+
+async fn append(context: &Context, topic: Option<&Topic>, batch: Batch<'_>) -> Result<PendingAppend, Failure> {
     let topic = topic.ok_or(Failure::Append(AppendError::UnknownTopic))?;
     let request = AppendRequest {
         organization: context.organization,
         topic_id: topic.topic_id,
-        partition,
-        batch,
-        zstd_allowed: version >= ZSTD_SINCE,
+        partition: batch.partition,
+        batch: batch.batch,
+        zstd_allowed: batch.version >= ZSTD_SINCE,
         expected_base_offset: None,
-        timeout,
+        timeout: batch.timeout,
+        permit: Some(batch.memory.clone()),
     };
     context.broker.append(request).await.map_err(Failure::Append)
 }
