@@ -44,7 +44,10 @@ pub(crate) fn accepted(
                         let connection = Connection::new(stream, place, cut.clone());
                         return Some((Ok(connection), (listener, broker, cut, places)));
                     }
-                    None => tracing::debug!(%remote, "gRPC connection refused: too many connections"),
+                    None => {
+                        broker.metrics().connection_refused(FrontEnd::Grpc);
+                        tracing::debug!(%remote, "gRPC connection refused: too many connections");
+                    }
                 },
                 Err(error) => {
                     tracing::warn!(%error, "gRPC connections cannot be accepted");

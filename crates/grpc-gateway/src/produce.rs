@@ -1,17 +1,17 @@
 //! A produce request against the broker, in the two stages of its append: place in line, then answer.
 //!
 //! The first stage runs in the order in which requests came; the second may wait, so a stream begins the next request
-//! while this one is being stored. Once a batch has its place it is seen to its end by a task of its own, which holds the
-//! batch's bytes of the memory budget: a client that hangs up, or was answered early, changes nothing about the write.
+//! while this one is being stored. Once a batch has its place the broker sees it to its end and holds its bytes of the memory
+//! budget: a client that hangs up, or was answered early, changes nothing about the write.
 
 use std::{sync::Arc, time::Duration};
 
 use broker::{
-    AppendError, AppendRequest, Appended, Broker, MemoryPermit, Offset, OrganizationId, PartitionIndex, Receipt, Topic,
+    AppendRequest, Broker, MemoryPermit, Offset, OrganizationId, PartitionIndex, PendingAppend, Receipt, Topic,
     encode_batch,
 };
 use bytes::Bytes;
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::time::timeout;
 
 use crate::{
     convert::{self, Ack, Terms},
@@ -52,8 +52,7 @@ pub(crate) struct Placed {
 struct PlacedBatch {
     partition: PartitionIndex,
     record_count: usize,
-    proposed_base_offset: Option<Offset>,
-    outcome: JoinHandle<Result<Appended, AppendError>>,
+    pending: PendingAppend,
 }
 
 /// One partition's encoded batch.
@@ -93,22 +92,15 @@ impl Appender {
                 batch: batch.bytes,
                 zstd_allowed: true,
                 expected_base_offset: terms.expected_base_offset,
+                permit: Some(Arc::clone(&encoded)),
                 timeout,
             };
             match self.broker.append(append).await {
-                Ok(pending) => {
-                    let permit = Arc::clone(&encoded);
-                    placed.batches.push(PlacedBatch {
-                        partition: batch.partition,
-                        record_count: batch.record_count,
-                        proposed_base_offset: pending.proposed_base_offset(),
-                        outcome: tokio::spawn(async move {
-                            let outcome = pending.acked().await;
-                            drop(permit);
-                            outcome
-                        }),
-                    });
-                }
+                Ok(pending) => placed.batches.push(PlacedBatch {
+                    partition: batch.partition,
+                    record_count: batch.record_count,
+                    pending,
+                }),
                 Err(error) if placed.batches.is_empty() => return Err(error.into()),
                 Err(error) => {
                     placed.failure = Some(error.into());
@@ -199,13 +191,13 @@ impl PlacedBatch {
             log_append_time: None,
             receipt: None,
         };
-        match (ack, self.proposed_base_offset) {
+        match (ack, self.pending.proposed_base_offset()) {
             (Ack::None, _) => return Ok((early(0), false)),
             (Ack::Buffered, Some(offset)) => return Ok((early(wire_offset(offset)), false)),
             // No offset is proposed while the decision waits for batches in flight: then there is nothing to say yet.
             (Ack::Buffered, None) | (Ack::Durable, _) => {}
         }
-        let appended = self.outcome.await.map_err(|_| Refusal::Interrupted)??;
+        let appended = self.pending.acked().await?;
         let result = proto::PartitionResult {
             log_append_time: appended.log_append_time.and_then(|time| u64::try_from(time).ok()),
             receipt: appended.receipt.map(wire_receipt),
@@ -227,7 +219,7 @@ fn write_timeout(in_message: Option<Duration>, deadline: Option<Duration>) -> Du
 fn wire_receipt(receipt: Receipt) -> proto::Receipt {
     proto::Receipt {
         leader_epoch: receipt.leader_epoch,
-        segment_object_key: receipt.object_key,
+        segment_object_key: receipt.object_key.to_string(),
         checksum: receipt.checksum,
     }
 }

@@ -60,7 +60,7 @@ impl Producers {
         self.appender.place(arrival, request.into_inner()).await?.answer().await
     }
 
-    fn is_valid(&self, request: &Request<HeartbeatRequest>) -> Result<HeartbeatResponse, Failure> {
+    async fn is_valid(&self, request: &Request<HeartbeatRequest>) -> Result<HeartbeatResponse, Failure> {
         organization(&self.broker, request.metadata(), None)?;
         let message = request.get_ref();
         if message.transaction_id.is_some() {
@@ -68,11 +68,10 @@ impl Producers {
         }
         let producer_id = convert::producer_id(&message.producer_id)?;
         let epoch = convert::producer_epoch(message.producer_epoch)?;
-        if self.broker.producer_is_valid(producer_id, epoch) {
+        if self.broker.producer_is_valid(producer_id, epoch).await {
             return Ok(HeartbeatResponse { valid: true, error: None });
         }
-        let error = "the producer id was never given out, or a newer epoch of it has written: stop this producer, or call \
-                     InitProducer and start over at sequence 0";
+        let error = "this cluster never gave out that producer id: call InitProducer and start over at sequence 0";
         Ok(HeartbeatResponse { valid: false, error: Some(error.to_owned()) })
     }
 }
@@ -136,7 +135,7 @@ impl ProducerService for Producers {
 
     async fn heartbeat(&self, request: Request<HeartbeatRequest>) -> Result<Response<HeartbeatResponse>, Status> {
         let started = Instant::now();
-        let answer = self.is_valid(&request);
+        let answer = self.is_valid(&request).await;
         self.count("Heartbeat", started, &answer);
         Ok(Response::new(answer?))
     }

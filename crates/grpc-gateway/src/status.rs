@@ -61,9 +61,6 @@ pub(crate) enum Refusal {
     /// The agent ended the stream because it is shutting down.
     #[error("the agent is shutting down; reconnect, and send again what has no answer (it was not written)")]
     Draining,
-    /// The task that waited for the append is gone: only a bug, or the runtime's end.
-    #[error("the agent stopped while the write was under way; it may have been written, retry with the same sequence")]
-    Interrupted,
 }
 
 impl Failure {
@@ -132,7 +129,6 @@ impl From<Refusal> for Failure {
             Refusal::OutOfMemoryBudget => Self::retriable(Code::ResourceExhausted, "THROTTLED", message),
             Refusal::Stalled(_) => Self::new(Code::DeadlineExceeded, "REQUEST_STALLED", message),
             Refusal::Draining => Self::retriable(Code::Unavailable, "DRAINING", message),
-            Refusal::Interrupted => Self::new(Code::Unknown, "UNKNOWN_OUTCOME", message),
         }
     }
 }
