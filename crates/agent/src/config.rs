@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use broker::BrokerSettings;
+use broker::{BrokerSettings, StopPoint, TimeSource};
 use clap::Parser;
 
 /// Exit code for a bad value.
@@ -155,6 +155,11 @@ pub(crate) struct Arguments {
     #[arg(long, env, hide_env_values = true, default_value = "60000")]
     otel_metric_export_interval: u64,
 
+    /// For crash tests: aborts the process when it passes `after-put` (object durable, not committed) or `after-commit`
+    /// (committed, nobody answered) for the nth time, as `after-put:3`.
+    #[arg(long, env, hide_env_values = true, value_parser = stop_point)]
+    stop_at: Option<(StopPoint, usize)>,
+
     /// Log filter: a level, or levels by module (`info,kafka_gateway=debug`). Logs go to stderr.
     #[arg(long, env, hide_env_values = true, default_value = "info")]
     rust_log: String,
@@ -294,6 +299,8 @@ impl Settings {
             uploads_in_flight: said.uploads_in_flight,
             auto_create_topics: said.auto_create_topics,
             default_partitions: said.num_partitions,
+            time_source: TimeSource::Boottime,
+            stop_at: said.stop_at,
         };
         check_ranges(&broker, said.shutdown_timeout)?;
         let otlp_endpoint = otlp_endpoint(said.otel_exporter_otlp_endpoint)?;
@@ -448,6 +455,20 @@ fn seconds(said: &str) -> Result<Duration, String> {
     };
     let number: f64 = number.trim().parse().map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(number * scale).map_err(|_| "not a number of seconds".to_owned())
+}
+
+/// `after-put` or `after-commit`, with `:n` for the nth time.
+fn stop_point(said: &str) -> Result<(StopPoint, usize), String> {
+    let (name, passes) = said.split_once(':').unwrap_or((said, "1"));
+    let point = match name {
+        "after-put" => StopPoint::AfterPut,
+        "after-commit" => StopPoint::AfterCommit,
+        _ => return Err("the points are after-put and after-commit".to_owned()),
+    };
+    match passes.parse() {
+        Ok(passes) if passes > 0 => Ok((point, passes)),
+        _ => Err("not a count from 1".to_owned()),
+    }
 }
 
 /// Bytes, also as `64KiB`, `8MiB`, `1GiB`.

@@ -80,6 +80,13 @@ fn durations_and_sizes_take_units() {
 }
 
 #[test]
+fn a_stop_point_is_a_name_and_a_count() {
+    assert_eq!(good(&[]).broker.stop_at, None);
+    assert_eq!(good(&["--stop-at", "after-put"]).broker.stop_at, Some((StopPoint::AfterPut, 1)));
+    assert_eq!(good(&["--stop-at=after-commit:7"]).broker.stop_at, Some((StopPoint::AfterCommit, 7)));
+}
+
+#[test]
 fn every_bad_value_is_one_line_that_names_its_setting() {
     let table: &[(&str, &[&str])] = &[
         ("not supported yet", &["--metadata-store", "postgres://h/d"]),
@@ -116,6 +123,8 @@ fn every_bad_value_is_one_line_that_names_its_setting() {
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &["--otel-exporter-otlp-endpoint", "https://h:4317"]),
         ("OTEL_METRIC_EXPORT_INTERVAL", &["--otel-metric-export-interval", "0"]),
         ("RUST_LOG", &["--rust-log", "agent=loud"]),
+        ("--stop-at", &["--stop-at", "after-lunch"]),
+        ("--stop-at", &["--stop-at", "after-put:0"]),
         ("--no-such-flag", &["--no-such-flag"]),
     ];
     for (named, flags) in table {
