@@ -177,6 +177,7 @@ pub(crate) struct Settings {
     /// gRPC listener.
     pub(crate) grpc: Listen,
     /// HTTP listener.
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "for the feature metrics"))]
     pub(crate) http: Listen,
     /// Given to Kafka clients, if it was said.
     pub(crate) kafka_advertised: Option<String>,
@@ -189,8 +190,10 @@ pub(crate) struct Settings {
     /// Bound on the whole of a shutdown.
     pub(crate) shutdown_timeout: Duration,
     /// Receiver of pushed metrics.
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "for the feature metrics"))]
     pub(crate) otlp_endpoint: Option<String>,
     /// How often they are pushed.
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "for the feature metrics"))]
     pub(crate) otlp_interval: Duration,
     /// Checked log filter.
     pub(crate) log_filter: String,
