@@ -207,3 +207,14 @@ async fn a_kill_leaves_nothing_that_stops_the_next_start() {
     agent.signal(Signal::TERM);
     assert!(agent.ended().await.success());
 }
+
+#[tokio::test]
+async fn an_empty_database_on_a_store_with_data_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = Ready::start(local_agent(folder.path())).await;
+    agent.signal(Signal::TERM);
+    assert!(agent.ended().await.success());
+    let mut command = local_agent(folder.path());
+    command.env("METADATA_STORE", "elsewhere.db");
+    assert_refused(&output(command).await, 1, "refusing to start");
+}
