@@ -156,7 +156,7 @@ impl Agent {
         });
         let flushed = flushed.await.is_ok();
         #[cfg(feature = "metrics")]
-        self.monitoring.finish().await;
+        self.monitoring.finish(begun + bound).await;
         if !flushed {
             bail!("the last flush or the session's end did not finish within {bound:?}; nothing acked is lost");
         }
@@ -177,8 +177,10 @@ impl Monitoring {
         Self { status, telemetry, stop_http }
     }
 
-    async fn finish(self) {
-        self.telemetry.finish().await;
+    async fn finish(self, deadline: Instant) {
+        if timeout_at(deadline, self.telemetry.finish()).await.is_err() {
+            tracing::warn!("no time was left to push the last metrics");
+        }
         self.stop_http.cancel();
     }
 }
