@@ -262,3 +262,7 @@ impl Pieces {
         Some(self.done)
     }
 }
+
+#[cfg(test)]
+#[path = "fetch_response_tests.rs"]
+mod tests;

@@ -226,3 +226,7 @@ impl Walk<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "preflight_tests.rs"]
+mod tests;
