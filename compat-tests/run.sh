@@ -6,4 +6,5 @@ cd "$(dirname "$0")/.."
 tools=${STREAMHOUSE_TOOLS:-$PWD/target/compat}
 [ -x "$tools/venv/bin/python" ] || scripts/setup.sh
 export STREAMHOUSE_TOOLS=$tools
+export PYTHONDONTWRITEBYTECODE=1
 exec "$tools/venv/bin/python" compat-tests/harness/run.py "$@"
