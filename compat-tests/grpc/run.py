@@ -177,11 +177,13 @@ def bad_arguments() -> None:
     topic = create_topic()
     expect_status(grpc.StatusCode.INVALID_ARGUMENT, produce, topic)
     expect_status(grpc.StatusCode.INVALID_ARGUMENT, produce, "", b"v")
-    expect_status(grpc.StatusCode.INVALID_ARGUMENT, produce, topic, b"v", producer_id="not a number", producer_epoch=0, base_sequence=0)
+    expect_status(grpc.StatusCode.INVALID_ARGUMENT, produce, topic, b"v", producer_id="no number", producer_epoch=0,
+                  base_sequence=0)
     expect_status(grpc.StatusCode.INVALID_ARGUMENT, produce, topic, b"v", base_sequence=0)
-    expect_status(grpc.StatusCode.UNIMPLEMENTED, STUB.BeginTransaction, pb.BeginTransactionRequest(producer_id="1"), timeout=WAIT_S)
-    expect_status(grpc.StatusCode.UNIMPLEMENTED, STUB.CommitTransaction, pb.CommitTransactionRequest(producer_id="1"), timeout=WAIT_S)
-    expect_status(grpc.StatusCode.UNIMPLEMENTED, STUB.AbortTransaction, pb.AbortTransactionRequest(producer_id="1"), timeout=WAIT_S)
+    for call, request in ((STUB.BeginTransaction, pb.BeginTransactionRequest),
+                          (STUB.CommitTransaction, pb.CommitTransactionRequest),
+                          (STUB.AbortTransaction, pb.AbortTransactionRequest)):
+        expect_status(grpc.StatusCode.UNIMPLEMENTED, call, request(producer_id="1"), timeout=WAIT_S)
     expect(read_all(topic), [], "nothing is stored")
 
 
@@ -225,7 +227,8 @@ def partition_by_key() -> None:
         sender.produce(topic, b"kafka", key=key)
     expect(sender.flush(WAIT_S), 0)
     for key in keys:
-        STUB.Produce(pb.ProduceRequest(topic=topic, records=[pb.Record(key=key, value=b"grpc")], partition_by_key=True), timeout=WAIT_S)
+        keyed = pb.Record(key=key, value=b"grpc")
+        STUB.Produce(pb.ProduceRequest(topic=topic, records=[keyed], partition_by_key=True), timeout=WAIT_S)
     place: dict[bytes, set[int]] = {}
     for partition in range(8):
         for message in read_all(topic, partition):

@@ -34,7 +34,12 @@ class ProducerLane(threading.Thread):
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
-            self.fatal.append(f"{self.name}: {error}")
+            self._give_up(error)
+
+    def _give_up(self, error: object) -> None:
+        """A fatal error ends the lane, and with it the test's success; what is in flight stays `info`."""
+        self.fatal.append(f"{self.name}: fatal: {error}")
+        self._stopped.set()
 
     def _on_delivery(self, value: Value):
         def report(error: KafkaError | None, message: Message) -> None:
@@ -45,6 +50,13 @@ class ProducerLane(threading.Thread):
         return report
 
     def run(self) -> None:
+        """Sends until stopped; a fatal error is raised by whichever call meets it first."""
+        try:
+            self._send_until_stopped()
+        except (KafkaException, SystemError) as error:
+            self._give_up(error)
+
+    def _send_until_stopped(self) -> None:
         """Bounded: never more than two seconds' worth of records wait for their answer."""
         began, sent = time.monotonic(), 0
         while not self._stopped.is_set():
@@ -61,7 +73,8 @@ class ProducerLane(threading.Thread):
         """Stops sending and waits for the reports; what is left then stays `info`."""
         self._stopped.set()
         self.join()
-        self._producer.flush(within_s)
+        if not self.fatal:
+            self._producer.flush(within_s)
 
     def acked(self) -> int:
         """How many sends were acked so far."""

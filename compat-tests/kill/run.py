@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -125,6 +126,8 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
         return 0
     print(f"kill: FAIL seed {options.seed}, {len(complaints)} complaints, data kept in {folder}")
+    kinds = Counter(line.partition(":")[0] for line in complaints)
+    print("  by kind: " + ", ".join(f"{kind} {count}" for kind, count in kinds.most_common(10)))
     print("".join(f"  {line}\n" for line in complaints[:20]) + f"== end of the agent's log\n{agent.log_end(20)}")
     return 1
 
