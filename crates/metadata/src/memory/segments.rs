@@ -1,6 +1,6 @@
 //! Segment commits, their resolution, and the reads over ranges in the in-memory model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use async_trait::async_trait;
 use segment::{LaneSequence, Offset, PartitionKey, SessionId, TimestampMs};
@@ -141,8 +141,8 @@ impl State {
     fn resolve_segment(&mut self, session: SessionId, segment: &SegmentRef) -> Resolution {
         let own_slot = (session, segment.lane_sequence, segment.organization);
         let Some(slot) = self.object_keys.get(&segment.object_key).copied() else {
-            if !self.segments.contains_key(&own_slot) {
-                self.segments.insert(own_slot, Segment { tombstone: true });
+            if let Entry::Vacant(free) = self.segments.entry(own_slot) {
+                free.insert(Segment { tombstone: true });
                 self.object_keys.insert(segment.object_key.clone(), own_slot);
             }
             return Resolution::Failed;

@@ -112,7 +112,7 @@ INSERT INTO temp.commit_input
 SELECT key, substr($7, value ->> 9, 16), value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
        value ->> 6, value ->> 7, value ->> 8, substr($7, value ->> 10, value ->> 11),
        CASE WHEN value ->> 12 >= 0 THEN substr($7, (value ->> 10) + (value ->> 11), value ->> 12) END
-  FROM json_each($6)
+  FROM jsonb_each($6)
  WHERE EXISTS (SELECT 1 FROM sessions WHERE session = $1 AND active = 1)
    AND NOT EXISTS (SELECT 1 FROM segments WHERE session = $1 AND lane_sequence = $2 AND organization = $3)
    AND NOT EXISTS (SELECT 1 FROM segments WHERE object_key = $4);
