@@ -133,8 +133,8 @@ passed "prints where it listens: kafka $kafka, grpc $grpc, http $http"
 # --- HTTP
 [ "$(fetch /health)" = "200 OK" ] || failed "/health answers 200 OK: $(fetch /health)"
 [ "$(fetch /ready)" = "200 READY" ] || failed "/ready answers 200 READY: $(fetch /ready)"
-fetch /metrics | grep -q '^# TYPE streamhouse_' || failed "/metrics shows streamhouse_ metrics"
-fetch /nowhere | grep -q '^404' || failed "another path answers 404"
+fetch /metrics >fetched && grep -q '^# TYPE streamhouse_' fetched || failed "/metrics shows streamhouse_ metrics"
+fetch /nowhere >fetched && grep -q '^404' fetched || failed "another path answers 404"
 passed "HTTP answers: /health, /ready, /metrics"
 
 # --- gRPC
@@ -163,7 +163,7 @@ passed "records go through: produced by Kafka and by gRPC, consumed in order by 
 [ -n "$(find data/store -path '*/flush/*' -type f)" ] || failed "the records are objects in the store"
 [ -z "$(find data/store/.tmp -type f)" ] || failed "no temporary file is left in the store"
 passed "the records are objects in the store ($(find data/store -path '*/flush/*' -type f | wc -l))"
-fetch /metrics | grep -Eq '^streamhouse_append_records_total [1-9]' || failed "/metrics counts the records"
+fetch /metrics >fetched && grep -Eq '^streamhouse_append_records_total [1-9]' fetched || failed "/metrics counts the records"
 passed "/metrics counts the records"
 
 # --- neighbours

@@ -34,6 +34,7 @@ use crate::config::{EXIT_BAD_SETTING, Refusal, Settings};
 use crate::front_ends::{Addresses, FrontEnds, Listeners};
 use crate::shutdown::Signals;
 
+// With its feature `no_thp`: huge pages made 3 MB of an idle agent's heap resident as 22 MB.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
