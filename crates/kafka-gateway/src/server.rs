@@ -37,7 +37,13 @@ impl KafkaServer {
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(i32::try_from(settings.backlog).unwrap_or(i32::MAX))?;
-        Ok(Self { listener: TcpListener::from_std(socket.into())?, broker, settings })
+        Ok(Self::with_listener(TcpListener::from_std(socket.into())?, broker, settings))
+    }
+
+    /// Takes a listener that is bound already, for a process that binds before its broker starts.
+    #[must_use]
+    pub fn with_listener(listener: TcpListener, broker: Broker, settings: KafkaSettings) -> Self {
+        Self { listener, broker, settings }
     }
 
     /// The bound address, with the port the kernel chose if 0 was asked for.

@@ -1,5 +1,4 @@
-//! Names of objects in the bucket: `org-{id}/flush/{session}/{lane sequence}-{unique}`, and the two that belong to no
-//! organization.
+//! Names of segments in the bucket: `org-{id}/flush/{session}/{lane sequence}-{unique}`.
 //!
 //! Numbers are zero-padded to the width of their type, so that a listing sorts as the numbers do. A key has exactly one
 //! spelling: what does not print back the same is not parsed, so a foreign object is never taken for a segment.
@@ -7,24 +6,6 @@
 use std::fmt;
 
 use crate::{LaneSequence, OrganizationId, SessionId};
-
-/// The marker that names the cluster a bucket belongs to: `{"cluster_id": "…", "version": 1}`.
-pub const CLUSTER_MARKER_KEY: &str = "cluster.json";
-/// What all lane notes begin with.
-pub const LANE_NOTE_PREFIX: &str = "lanes/";
-
-/// The object that holds a session's highest committed lane sequence.
-#[must_use]
-pub fn lane_note_key(session: SessionId) -> String {
-    format!("{LANE_NOTE_PREFIX}{:019}", session.0)
-}
-
-/// The session of a lane note's key.
-#[must_use]
-pub fn parse_lane_note_key(key: &str) -> Option<SessionId> {
-    let session = SessionId(key.strip_prefix(LANE_NOTE_PREFIX)?.parse().ok()?);
-    (session.0 >= 0 && lane_note_key(session) == key).then_some(session)
-}
 
 /// Name of a segment that a flush wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -50,6 +50,7 @@ impl Keeper {
         while !self.status.is_fenced() {
             // Only waiting is raced here; each branch runs to its end.
             tokio::select! {
+                biased; // in a fixed order, so that a simulation repeats
                 _ = renewal.tick() => self.renew().await,
                 _ = heartbeat.tick() => self.refresh_registration().await,
                 _ = housekeeping.tick() => self.keep_house(&mut noted).await,

@@ -126,4 +126,4 @@ CREATE TABLE producer_snapshots (
     as_of_offset INTEGER NOT NULL,
     snapshot     BLOB    NOT NULL,
     PRIMARY KEY (organization, topic_id, partition, as_of_offset)
-) STRICT, WITHOUT ROWID;
+) STRICT;

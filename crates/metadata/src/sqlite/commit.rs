@@ -151,8 +151,8 @@ SELECT $3, i.topic_id, i.partition, i.next_offset, i.snapshot
  WHERE i.snapshot IS NOT NULL AND p.organization = $3 AND p.topic_id = i.topic_id AND p.partition = i.partition
    AND p.last_session = $1 AND p.last_lane_sequence = $2;
 DELETE FROM producer_snapshots
- WHERE (organization, topic_id, partition, as_of_offset) IN
-       (SELECT s.organization, s.topic_id, s.partition, s.as_of_offset
+ WHERE rowid IN
+       (SELECT s.rowid
           FROM temp.commit_input AS i CROSS JOIN producer_snapshots AS s
          WHERE i.snapshot IS NOT NULL
            AND s.organization = $3 AND s.topic_id = i.topic_id AND s.partition = i.partition

@@ -1,0 +1,220 @@
+"""Measures the figures that the project promises, and what this machine can do, in the same run.
+
+    bench/run.sh [part of a scenario's name…] [--seconds N]
+
+Each scenario gets a fresh agent with a local store on an empty folder, so that memory and counters are its own. The
+client is librdkafka in C (load.c) on the same cores. Yardsticks: a synced write on the same disk, and the same client
+into a broker that discards everything.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from agent_process import ROOT, AgentProcess
+
+LOAD = Path(os.environ.get("STREAMHOUSE_TOOLS", ROOT / "target" / "compat")) / "load"
+IDEMPOTENT = "enable.idempotence=true"
+BULK = (IDEMPOTENT, "linger.ms=20", "batch.size=1000000", "batch.num.messages=100000", "message.max.bytes=1048000")
+TOPIC = "bench"
+PUTS, COMMITS = "streamhouse_object_put_seconds_count", "streamhouse_commit_seconds_count"
+
+
+@dataclass
+class Row:
+    """One figure; `target` is empty where none is promised."""
+    scenario: str
+    figure: str
+    value: str
+    target: str = ""
+    reached: bool | None = None
+
+
+ROWS: list[Row] = []
+
+
+def record(scenario: str, figure: str, value: float, unit: str, below: float | None = None, least: float | None = None) -> None:
+    """Adds a row and prints it at once."""
+    target, reached = "", None
+    if below is not None:
+        target, reached = f"< {below:,.0f}", value < below
+    if least is not None:
+        target, reached = f">= {least:,.0f}", value >= least
+    ROWS.append(Row(scenario, figure, f"{value:,.2f} {unit}" if value < 100 else f"{value:,.0f} {unit}", target, reached))
+    print(format_row(ROWS[-1]), flush=True)
+
+
+def format_row(row: Row) -> str:
+    """A line of the table."""
+    verdict = {None: "", True: "reached", False: "MISSED"}[row.reached]
+    return f"{row.scenario:<32}{row.figure:<34}{row.value:>20}  {row.target:<13}{verdict}"
+
+
+def load(kind: str, address: str, partitions: int, records: int, *arguments: object) -> dict:
+    """One run of load.c; its line of JSON."""
+    words = [str(LOAD), kind, address, TOPIC, str(partitions), str(records), *map(str, arguments)]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, timeout=180)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(words)}: exit code {done.returncode}, {done.stdout}")
+    return json.loads(done.stdout)
+
+
+@contextmanager
+def fresh_agent(partitions: int):
+    """An agent on an empty folder, with the topic; killed at the end."""
+    with tempfile.TemporaryDirectory(prefix="streamhouse-bench-", ignore_cleanup_errors=True) as folder:
+        agent = AgentProcess(Path(folder))
+        try:
+            agent.start()
+            admin = AdminClient({"bootstrap.servers": agent.kafka, "log_level": 0})
+            admin.create_topics([NewTopic(TOPIC, partitions, 1)], operation_timeout=30)[TOPIC].result(30)
+            yield agent
+        finally:
+            agent.kill()
+
+
+def total(metrics: dict[str, float], name: str) -> float:
+    """Sum over all series of a metric."""
+    return sum(value for series, value in metrics.items() if series.partition("{")[0] == name)
+
+
+@contextmanager
+def watched(scenario: str, agent: AgentProcess, memory_below: float | None = None, cpu_below: float | None = None):
+    """Records CPU, memory, object-store writes and metadata transactions of what runs inside."""
+    cpu, before, began = agent.cpu_s(), agent.metrics(), time.monotonic()
+    yield
+    elapsed = time.monotonic() - began
+    after = agent.metrics()
+    record(scenario, "broker CPU", (agent.cpu_s() - cpu) / elapsed * 100, "% of a core", below=cpu_below)
+    record(scenario, "broker memory, highest", agent.memory_mb()[1], "MB", below=memory_below)
+    record(scenario, "object-store writes", (total(after, PUTS) - total(before, PUTS)) / elapsed, "/s")
+    record(scenario, "metadata transactions", (total(after, COMMITS) - total(before, COMMITS)) / elapsed, "/s")
+
+
+def yardsticks(_: float) -> None:
+    """The disk, and the client alone."""
+    with tempfile.TemporaryDirectory(prefix="streamhouse-bench-") as folder:
+        for name, size, count in (("4 KiB", 4096, 200), ("256 KiB", 1 << 18, 100), ("1 MiB", 1 << 20, 100)):
+            times, data = [], os.urandom(size)
+            directory = os.open(folder, os.O_RDONLY)
+            for i in range(count):
+                began = time.perf_counter()
+                file = os.open(f"{folder}/{size}-{i}", os.O_CREAT | os.O_WRONLY)
+                os.write(file, data)
+                os.fdatasync(file)
+                os.close(file)
+                os.fsync(directory)
+                times.append((time.perf_counter() - began) * 1000)
+            os.close(directory)
+            cuts = statistics.quantiles(times, n=100)
+            record("yardstick: disk", f"new {name} file, synced, p50", cuts[49], "ms")
+            record("yardstick: disk", f"new {name} file, synced, p99", cuts[98], "ms")
+    discard = subprocess.Popen([sys.executable, str(ROOT / "bench" / "discard_broker.py")], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, text=True)
+    try:
+        address = discard.stdout.readline().strip()
+        for size, count in ((100, 5_000_000), (1024, 2_000_000)):
+            run = load("produce", address, 8, count, size, 0, *BULK)
+            record("yardstick: client alone", f"produce {size} B", run["per_second"], "records/s")
+    finally:
+        discard.stdin.close()
+        discard.wait(10)
+
+
+def start_and_idle(_: float) -> None:
+    """Start to ready, and memory with nothing to do."""
+    with tempfile.TemporaryDirectory(prefix="streamhouse-bench-", ignore_cleanup_errors=True) as folder:
+        agent = AgentProcess(Path(folder))
+        ready = []
+        for _ in range(5):
+            agent.start()
+            ready.append(agent.ready_ms)
+            if len(ready) < 5:
+                agent.terminate()
+        record("start", "first start to ready", ready[0], "ms", below=300)
+        record("start", "later starts to ready, median", statistics.median(ready[1:]), "ms", below=300)
+        time.sleep(3)
+        cpu = agent.cpu_s()
+        time.sleep(3)
+        record("idle", "broker memory", agent.memory_mb()[0], "MB", below=30)
+        record("idle", "broker CPU", (agent.cpu_s() - cpu) / 3 * 100, "% of a core")
+        agent.kill()
+
+
+def paced(scenario: str, partitions: int, rate: int, linger_ms: int, seconds: float, p99_below: float | None = None,
+          memory_below: float | None = None, cpu_below: float | None = None) -> None:
+    """1 KiB records at a rate."""
+    with fresh_agent(partitions) as agent:
+        load("produce", agent.kafka, partitions, 2000, 1024, 2000, IDEMPOTENT)  # first connections, first flushes
+        with watched(scenario, agent, memory_below, cpu_below):
+            run = load("produce", agent.kafka, partitions, int(rate * seconds), 1024, rate, IDEMPOTENT, f"linger.ms={linger_ms}")
+        record(scenario, "rate", run["per_second"], "records/s", least=rate * 0.98)
+        record(scenario, "produce latency, p50", run["p50_ms"], "ms")
+        record(scenario, "produce latency, p99", run["p99_ms"], "ms", below=p99_below)
+
+
+def bulk(scenario: str, size: int, records: int, least: float) -> None:
+    """As fast as one producer goes, then one consumer over it."""
+    with fresh_agent(8) as agent:
+        with watched(scenario, agent):
+            produced = load("produce", agent.kafka, 8, records, size, 0, *BULK)
+        record(scenario, "produce", produced["per_second"], "records/s", least=least)
+        record(scenario, "produce", produced["per_second"] * size / 1e6, "MB/s")
+        consumed = load("consume", agent.kafka, 8, records, "queued.max.messages.kbytes=65536", "fetch.message.max.bytes=4194304")
+        record(scenario, "consume", consumed["per_second"], "records/s", least=produced["per_second"])
+
+
+def end_to_end(seconds: float) -> None:
+    """Produce to poll."""
+    with fresh_agent(8) as agent:
+        run = load("e2e", agent.kafka, 8, int(1000 * seconds), 100, 1000, f"producer:{IDEMPOTENT}", "producer:linger.ms=0")
+        record("end to end, 1,000/s", "produce to poll, p50", run["p50_ms"], "ms", below=5)
+        record("end to end, 1,000/s", "produce to poll, p99", run["p99_ms"], "ms")
+
+
+SCENARIOS = {
+    "yardsticks": yardsticks,
+    "start": start_and_idle,
+    "50,000/s, 8 partitions": lambda s: paced("50,000/s of 1 KiB", 8, 50_000, 1, s, p99_below=10, memory_below=100),
+    "10,000/s, 8 partitions": lambda s: paced("10,000/s of 1 KiB", 8, 10_000, 5, s, cpu_below=20),
+    "end to end": end_to_end,
+    "100 B": lambda s: bulk("100 B, batched", 100, int(1_000_000 * s), least=1_000_000),
+    "1 KiB": lambda s: bulk("1 KiB, batched", 1024, int(200_000 * s), least=300_000_000 / 1024),
+    "10,000/s, 1,000 partitions": lambda s: paced("10,000/s, 1,000 partitions", 1000, 10_000, 5, s),
+    "50,000/s, 1,000 partitions": lambda s: paced("50,000/s, 1,000 partitions", 1000, 50_000, 5, s),
+}
+
+
+def main() -> int:
+    """Exit code 0 if everything could be measured, whatever the figures are."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scenarios", nargs="*", help=f"parts of: {'; '.join(SCENARIOS)}")
+    parser.add_argument("--seconds", type=float, default=10, help="length of a paced run; bulk runs scale with it")
+    options = parser.parse_args()
+    failed = 0
+    for name, scenario in SCENARIOS.items():
+        if options.scenarios and not any(part in name for part in options.scenarios):
+            continue
+        try:
+            scenario(options.seconds)
+        except Exception as error:  # the other scenarios are still worth their figures
+            failed += 1
+            print(f"{name}: not measured: {error}", flush=True)
+    reached = sum(row.reached is True for row in ROWS)
+    print(f"\n{os.cpu_count()} cores shared by client and broker; {reached} of "
+          f"{sum(row.reached is not None for row in ROWS)} targets reached")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# Gets what the tests need beyond Rust and a C compiler: kcat, Python with the pinned clients, a JDK with the pinned
+# Kafka client. Everything but the system packages goes to target/compat. Each step looks first, so a second run is
+# quick, and prints one line.
+#
+#   scripts/setup.sh            what scripts/test.sh needs
+#   scripts/setup.sh --bench    and what bench/run.sh needs (headers of librdkafka)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+tools=${STREAMHOUSE_TOOLS:-$PWD/target/compat}
+mkdir -p "$tools"
+
+say() { printf 'setup: %-28s %s\n' "$1" "$2"; }
+die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"
+    elif command -v sudo >/dev/null; then sudo "$@"
+    else die "need root for: $* (run it as root, or install sudo)"
+    fi
+}
+
+# Runs a command quietly; its output is shown only when it fails.
+quietly() {
+    local log="$tools/setup.log"
+    "$@" >"$log" 2>&1 || { tail -n 20 "$log" >&2; return 1; }
+}
+
+# A step of setup that a network hiccup should not fail.
+with_retries() {
+    local attempt
+    for attempt in 1 2 3; do
+        if quietly "$@"; then return 0; fi
+        [ "$attempt" -eq 3 ] || sleep $((attempt * 3))
+    done
+    return 1
+}
+
+python_can_make_venvs() { python3 -c 'import sys, ensurepip, venv; assert sys.version_info >= (3, 9)' 2>/dev/null; }
+
+# The system packages that are lacking, by what each one gives.
+lacking() {
+    command -v cc >/dev/null || echo gcc libc6-dev
+    command -v curl >/dev/null || echo curl ca-certificates
+    command -v kcat >/dev/null || echo kcat
+    python_can_make_venvs || echo python3 python3-venv
+    command -v javac >/dev/null || echo default-jdk-headless
+    cmp -s compat-tests/java/pom.xml "$tools/java/.complete" || command -v mvn >/dev/null || echo maven
+    if [ "${1:-}" = --bench ]; then
+        [ -e /usr/include/librdkafka/rdkafka.h ] || echo librdkafka-dev
+    fi
+}
+
+system_packages() {
+    local packages
+    read -ra packages <<<"$(lacking "$@" | tr '\n' ' ')"
+    if [ "${#packages[@]}" -eq 0 ]; then say "system packages" "there"; return; fi
+    command -v apt-get >/dev/null || die "no apt-get here; install these yourself, then run again: ${packages[*]}"
+    with_retries as_root apt-get -o DPkg::Lock::Timeout=120 update || die "apt-get update failed"
+    with_retries as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 \
+        install -y --no-install-recommends "${packages[@]}" || die "apt-get could not install: ${packages[*]}"
+    say "system packages" "installed ${packages[*]}"
+}
+
+python_clients() {
+    local wanted=compat-tests/requirements.txt venv="$tools/venv"
+    if cmp -s "$wanted" "$venv/.complete" && "$venv/bin/python" -c 'import confluent_kafka, grpc' 2>/dev/null; then
+        say "Python clients" "there"
+        return
+    fi
+    rm -rf "$venv"
+    quietly python3 -m venv "$venv" || die "python3 -m venv failed"
+    with_retries "$venv/bin/python" -m pip install --disable-pip-version-check -r "$wanted" \
+        || die "pip could not install $wanted"
+    cp "$wanted" "$venv/.complete"
+    say "Python clients" "installed $(grep -c . "$wanted") packages"
+}
+
+# The wheel carries a newer librdkafka than the system: a folder in which the system's kcat finds it by its soname.
+newest_librdkafka() {
+    local link="$tools/librdkafka/librdkafka.so.1" library
+    library=$(find "$tools/venv" -name 'librdkafka*.so.1*' -print -quit)
+    if [ -z "$library" ]; then say "newest librdkafka" "not in the wheel; skipped"; return; fi
+    mkdir -p "${link%/*}"
+    ln -sfn "$library" "$link"
+    say "newest librdkafka" "linked for kcat"
+}
+
+java_client() {
+    local jars="$tools/java/jars"
+    if cmp -s compat-tests/java/pom.xml "$tools/java/.complete"; then say "Java client" "there"; return; fi
+    rm -rf "$tools/java"
+    mkdir -p "$jars"
+    with_retries mvn -q -B -f compat-tests/java/pom.xml \
+        org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies -DoutputDirectory="$jars" \
+        || die "maven could not get the Java client"
+    cp compat-tests/java/pom.xml "$tools/java/.complete"
+    say "Java client" "installed $(find "$jars" -name '*.jar' | wc -l) jars"
+}
+
+system_packages "$@"
+python_clients
+newest_librdkafka
+java_client

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Everything there is to test, from a fresh clone: what the tests need, both builds, units, the built binary, real
+# clients, kill tests. A table at the end; exit code 1 if anything failed. On two cores about 30 minutes cold.
+#
+#   scripts/test.sh [step…]     steps: setup lints build units binary clients kill; none means all
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+all=(setup lints build units binary clients kill)
+target=${CARGO_TARGET_DIR:-$PWD/target}
+export CARGO_TARGET_DIR=$target STREAMHOUSE_TOOLS=${STREAMHOUSE_TOOLS:-$target/compat}
+names=() results=() times=() failed=0
+
+# run MINUTES NAME COMMAND…: a row of the table; a step that exceeds its minutes fails.
+run() {
+    local minutes=$1 name=$2 began=$SECONDS code=0
+    shift 2
+    printf '\n=== %s\n' "$name"
+    timeout --kill-after=30 "${minutes}m" "$@" || code=$?
+    names+=("$name") times+=($((SECONDS - began)))
+    case $code in
+        0) results+=(ok); return 0 ;;
+        124 | 137) results+=("FAILED after $minutes minutes") ;;
+        *) results+=("FAILED with $code") ;;
+    esac
+    failed=1
+    return 1
+}
+
+skip() { names+=("$1") results+=("not run: $2") times+=(0); }
+
+lints() {
+    if cargo fmt --version >/dev/null 2>&1; then run 2 "format" cargo fmt --all --check || true
+    else skip "format" "no rustfmt in this toolchain"; fi
+    if cargo clippy --version >/dev/null 2>&1; then
+        run 15 "clippy" cargo clippy --release --locked --workspace --all-targets -- -D warnings || true
+    else skip "clippy" "no clippy in this toolchain"; fi
+}
+
+# The form without metrics first, so that target/release/agent is the full one afterwards.
+builds() {
+    run 20 "build without metrics" cargo build --release --locked -p agent --no-default-features || return 1
+    run 1 "no metrics crate in it" bash -c '! cargo tree --locked -p agent -e normal --no-default-features --prefix none |
+        grep -E "^(opentelemetry|prometheus)"' || true
+    run 25 "build" cargo build --release --locked --workspace --all-targets
+}
+
+main() {
+    local wanted=("$@") step
+    [ "${#wanted[@]}" -gt 0 ] || wanted=("${all[@]}")
+    for step in "${wanted[@]}"; do
+        case $step in
+            setup) run 15 "setup" scripts/setup.sh || break ;;
+            lints) lints ;;
+            build) builds || break ;;
+            units) run 15 "units, properties, conformance" cargo test --release --locked --workspace || true ;;
+            binary) run 3 "the built binary" scripts/test-agent-binary.sh "$target/release/agent" || true ;;
+            clients) run 12 "clients" compat-tests/run.sh || true ;;
+            kill) run 15 "kill tests" compat-tests/kill/run.sh || true ;;
+            *) echo "unknown step $step; there are: ${all[*]}" >&2; exit 2 ;;
+        esac
+    done
+    printf '\n%-34s %8s  %s\n' step seconds result
+    local i
+    for i in "${!names[@]}"; do printf '%-34s %8d  %s\n' "${names[i]}" "${times[i]}" "${results[i]}"; done
+    [ "$failed" -eq 0 ] || echo "FAILED"
+    exit "$failed"
+}
+
+main "$@"
