@@ -21,10 +21,8 @@ fn response() -> FetchResponse {
     };
     let led_elsewhere =
         PartitionResponse { error_code: 6, current_leader: Some((4, 9)), ..PartitionResponse::new(300) };
-    let diverging = PartitionResponse {
-        diverging: Some(DivergingEpoch { epoch: 2, end_offset: 5 }),
-        ..PartitionResponse::new(2)
-    };
+    let diverging =
+        PartitionResponse { diverging: Some(DivergingEpoch { epoch: 2, end_offset: 5 }), ..PartitionResponse::new(2) };
     let topic = |name: &'static str, partitions| TopicResponse {
         name: TopicName(StrBytes::from_static_str(name)),
         id: Uuid::from_u128(5),
@@ -39,7 +37,8 @@ fn response() -> FetchResponse {
 
 fn decoded(response: FetchResponse, version: i16) -> Decoded {
     let mut frame = Bytes::from(response.encode(version, 77).unwrap().concat());
-    assert_eq!(frame.get_i32() as usize, frame.len());
+    let length = frame.get_i32();
+    assert_eq!(usize::try_from(length).unwrap(), frame.len());
     assert_eq!(frame.get_i32(), 77);
     if version >= 12 {
         assert_eq!(frame.get_u8(), 0);

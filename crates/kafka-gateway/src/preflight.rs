@@ -9,11 +9,11 @@ use crate::api::Api;
 use crate::schema::{Field, Kind};
 
 /// Elements of all arrays in one request.
-pub(crate) const ELEMENTS_MAX: usize = 250_000;
+pub(crate) const ELEMENTS_MAX: usize = 220_000;
 /// Tagged fields in one request, known and unknown.
 pub(crate) const TAGGED_FIELDS_MAX: usize = 1_000;
-/// Upper bound of what one element of an array costs when decoded: its struct, its vector's slack, its allocations.
-const ELEMENT_BYTES: usize = 256;
+/// Upper bound of what one element of an array costs: decoded, on its way through the broker, and answered.
+const ELEMENT_BYTES: usize = 512;
 
 /// Why a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +49,7 @@ pub(crate) enum Malformed {
 pub(crate) struct Walked {
     /// Where the body begins in the frame.
     pub(crate) body_at: usize,
-    /// Upper bound of the memory that decoding allocates beside the frame.
+    /// Upper bound of the memory that decoding and answering allocate beside the frame and what is read.
     pub(crate) decoded_bytes: usize,
 }
 

@@ -5,6 +5,7 @@
 //!   everywhere, none twice, live brokers): it says how many partitions and replicas there are. Where they are is decided
 //!   by leases, not by it.
 //! - A name that is in the request twice is INVALID_REQUEST, and created by neither.
+//! - More than [`TOPICS_PER_REQUEST_MAX`] topics: the rest is INVALID_REQUEST, because each answer lists all configs.
 //! - `validate_only` checks all and changes nothing.
 //! - Version 5+ answers counts and configs, never null (the Java client fails on null); 7 answers the topic id.
 //!
@@ -21,6 +22,9 @@ use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, TopicN
 use crate::context::{Context, text};
 use crate::error_code::{self, Code, NamedBy};
 
+/// Topics that one request creates.
+const TOPICS_PER_REQUEST_MAX: usize = 1_000;
+
 type Refusal = (Code, String);
 
 pub(crate) async fn handle(context: Arc<Context>, version: i16, request: CreateTopicsRequest) -> CreateTopicsResponse {
@@ -33,6 +37,9 @@ pub(crate) async fn handle(context: Arc<Context>, version: i16, request: CreateT
         let name = topic.name.clone();
         let created = match times_named.get(&name).copied() {
             Some(0) | None => continue, // answered already
+            Some(_) if results.len() >= TOPICS_PER_REQUEST_MAX => {
+                Err((Code::InvalidRequest, format!("a request creates at most {TOPICS_PER_REQUEST_MAX} topics")))
+            }
             Some(1) => create(&context, topic, request.validate_only).await,
             Some(_) => {
                 times_named.insert(name.clone(), 0);

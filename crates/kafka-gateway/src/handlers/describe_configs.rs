@@ -2,7 +2,8 @@
 //!
 //! Resources: topic (2), broker (4: this agent by its id, or "" for the cluster-wide dynamic defaults, of which there are
 //! none), broker logger (8: empty). Other types, and another agent's id, are INVALID_REQUEST. `configuration_keys` picks
-//! names, null means all. Synonyms and documentation only where asked for; values of sensitive configs never.
+//! names, null means all. A resource is answered once, however often it is named: its configs are many times the size of
+//! its name. Synonyms and documentation only where asked for; values of sensitive configs never.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -30,7 +31,9 @@ pub(crate) async fn handle(
     request: DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
     let with_documentation = version >= 3 && request.include_documentation;
-    let results = request.resources.iter().map(|resource| {
+    let mut seen: HashSet<(i8, &str)> = HashSet::with_capacity(request.resources.len());
+    let distinct = request.resources.iter().filter(|asked| seen.insert((asked.resource_type, &asked.resource_name)));
+    let results = distinct.map(|resource| {
         let result = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use broker::Topic;
 use futures::future::join_all;
 use kafka_protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderPartition;
 use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
@@ -11,6 +12,9 @@ use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpoch
 
 use crate::context::Context;
 use crate::error_code::{self, Code};
+
+/// Each may be a metadata read.
+const LOOKUPS_AT_ONCE: usize = 32;
 
 pub(crate) async fn handle(
     context: Arc<Context>,
@@ -20,18 +24,11 @@ pub(crate) async fn handle(
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let found = context.topic(&topic.topic);
-        let answers = topic.partitions.iter().map(|partition| {
-            let context = &context;
-            let topic_id = found.as_ref().map(|topic| topic.topic_id);
-            async move {
-                let answer = EpochEndOffset::default().with_partition(partition.partition);
-                let Some(topic_id) = topic_id else {
-                    return answer.with_error_code(Code::UnknownTopicOrPartition.code());
-                };
-                end_of_epoch(context, topic_id, partition, answer).await
-            }
-        });
-        let partitions = join_all(answers).await;
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for chunk in topic.partitions.chunks(LOOKUPS_AT_ONCE) {
+            let answers = chunk.iter().map(|partition| answer(&context, found.as_deref(), partition));
+            partitions.extend(join_all(answers).await);
+        }
         topics.push(OffsetForLeaderTopicResult::default().with_topic(topic.topic).with_partitions(partitions));
     }
     OffsetForLeaderEpochResponse::default().with_topics(topics)
@@ -41,22 +38,15 @@ pub(crate) fn has_error(response: &OffsetForLeaderEpochResponse) -> bool {
     response.topics.iter().flat_map(|topic| &topic.partitions).any(|partition| partition.error_code != 0)
 }
 
-async fn end_of_epoch(
-    context: &Context,
-    topic_id: broker::TopicId,
-    partition: &OffsetForLeaderPartition,
-    answer: EpochEndOffset,
-) -> EpochEndOffset {
-    let known_epoch = (partition.current_leader_epoch >= 0).then_some(partition.current_leader_epoch);
+async fn answer(context: &Context, topic: Option<&Topic>, asked: &OffsetForLeaderPartition) -> EpochEndOffset {
+    let answer = EpochEndOffset::default().with_partition(asked.partition);
+    let Some(topic) = topic else {
+        return answer.with_error_code(Code::UnknownTopicOrPartition.code());
+    };
+    let known_epoch = (asked.current_leader_epoch >= 0).then_some(asked.current_leader_epoch);
     let end = context
         .broker
-        .offset_for_leader_epoch(
-            context.organization,
-            topic_id,
-            partition.partition,
-            known_epoch,
-            partition.leader_epoch,
-        )
+        .offset_for_leader_epoch(context.organization, topic.topic_id, asked.partition, known_epoch, asked.leader_epoch)
         .await;
     match end {
         Ok((epoch, offset)) => answer.with_leader_epoch(epoch).with_end_offset(offset),

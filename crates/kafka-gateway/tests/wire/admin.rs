@@ -122,6 +122,7 @@ async fn partitions_are_added_and_never_removed() {
 #[tokio::test]
 async fn configs_are_described() {
     let (_server, mut client, _) = Server::with_topic("t").await;
+    client.create_topic("u", 1).await;
     let own = client.call(1, &kafka_protocol::messages::MetadataRequest::default()).await.brokers[0].node_id.0;
     let resource = |kind: i8, name: &str| {
         DescribeConfigsResource::default()
@@ -133,7 +134,8 @@ async fn configs_are_described() {
         let one = vec![StrBytes::from_static_str("max.message.bytes"), StrBytes::from_static_str("no.such.thing")];
         let request = DescribeConfigsRequest::default().with_include_synonyms(true).with_resources(vec![
             resource(2, "t"),
-            resource(2, "t").with_configuration_keys(Some(one)),
+            resource(2, "u").with_configuration_keys(Some(one)),
+            resource(2, "t"),
             resource(4, &own.to_string()),
             resource(8, &own.to_string()),
             resource(2, "unknown"),
@@ -144,7 +146,7 @@ async fn configs_are_described() {
         ]);
         let response = client.call(version, &request).await;
         let codes: Vec<i16> = response.results.iter().map(|result| result.error_code).collect();
-        assert_eq!(codes, [0, 0, 0, 0, 3, 17, 42, 42, 42]);
+        assert_eq!(codes, [0, 0, 0, 0, 3, 17, 42, 42, 42], "each resource once");
         let configs = &response.results[0].configs;
         assert!(configs.len() > 20);
         assert!(configs.iter().all(|config| (1..=6).contains(&config.config_source)));

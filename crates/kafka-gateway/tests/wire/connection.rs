@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use broker::Broker;
+use broker::{Broker, OrganizationId};
 use bytes::Bytes;
 use kafka_gateway::{KafkaServer, KafkaSettings};
-use kafka_protocol::messages::{FetchRequest, MetadataRequest, ProduceRequest};
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::{CreateTopicsRequest, FetchRequest, MetadataRequest, ProduceRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::harness::{Server, batch, decode, frame, produce};
+use crate::harness::{Server, batch, decode, frame, produce, topic_name};
 use crate::produce_and_fetch::fetch;
 
 fn brokers() -> MetadataRequest {
@@ -74,15 +75,27 @@ async fn an_idle_connection_outlives_ten_minutes() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_in_a_long_poll_takes_nothing_with_it() {
-    let (server, mut client, id) = Server::with_topic("t").await;
+async fn a_client_that_hangs_up_ends_its_long_polls_and_takes_nothing_back() {
+    let (server, _client, id) = Server::with_topic("t").await;
+    let (mut client, serving) = server.connection();
     client.send(13, &produce("", id, &[(0, Some(batch(&["kept"])))])).await;
     client.send(16, &fetch("", id, 1, 600_000)).await;
+    let topic = CreatableTopic::default().with_name(topic_name("also-kept")).with_num_partitions(1);
+    let topic = topic.with_replication_factor(1);
+    client.send(7, &CreateTopicsRequest::default().with_topics(vec![topic])).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     drop(client);
+    timeout(Duration::from_secs(1), serving).await.expect("the long poll ended").unwrap();
     let mut other = server.connect();
     let found = other.call(16, &fetch("", id, 0, 1_000)).await;
     assert_eq!(found.responses[0].partitions[0].high_watermark, 1, "an accepted append is kept");
+    for _ in 0..50 {
+        if server.broker.topic(OrganizationId::DEFAULT, "also-kept").is_some() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("a request with effects was dropped");
 }
 
 #[tokio::test]

@@ -40,14 +40,19 @@ impl Server {
     }
 
     pub(crate) fn connect(&self) -> Client {
+        self.connection().0
+    }
+
+    /// A client, and the task that serves it.
+    pub(crate) fn connection(&self) -> (Client, tokio::task::JoinHandle<()>) {
         let (near, far) = tokio::io::duplex(1 << 20);
         let addresses =
             Addresses { peer: PEER.parse::<SocketAddr>().unwrap(), local: LOCAL.parse::<SocketAddr>().unwrap() };
         let (broker, shutdown) = (self.broker.clone(), self.shutdown.clone());
-        tokio::spawn(async move {
+        let serving = tokio::spawn(async move {
             serve_connection(far, addresses, broker, &KafkaSettings::default(), shutdown).await;
         });
-        Client { stream: near, correlation_id: 0 }
+        (Client { stream: near, correlation_id: 0 }, serving)
     }
 
     /// A client, and a topic of two partitions with its id.
@@ -159,10 +164,8 @@ pub(crate) fn produce(name: &str, id: Uuid, partitions: &[(i32, Option<Bytes>)])
     let data = partitions
         .iter()
         .map(|(index, records)| PartitionProduceData::default().with_index(*index).with_records(records.clone()));
-    let topic = TopicProduceData::default()
-        .with_name(topic_name(name))
-        .with_topic_id(id)
-        .with_partition_data(data.collect());
+    let topic =
+        TopicProduceData::default().with_name(topic_name(name)).with_topic_id(id).with_partition_data(data.collect());
     ProduceRequest::default()
         .with_transactional_id(None)
         .with_acks(-1)

@@ -1,6 +1,7 @@
 //! The Kafka front end over byte streams, against a real broker in memory.
 
 #![expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "lengths in tests are small")]
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 mod admin;
 mod connection;

@@ -3,8 +3,7 @@
 use kafka_protocol::messages::describe_topic_partitions_request::{Cursor, TopicRequest};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    ApiVersionsRequest, DescribeClusterRequest, DescribeTopicPartitionsRequest, FindCoordinatorRequest,
-    MetadataRequest,
+    ApiVersionsRequest, DescribeClusterRequest, DescribeTopicPartitionsRequest, FindCoordinatorRequest, MetadataRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;

@@ -17,8 +17,7 @@ use crate::harness::{SOON, Server, batch, produce, topic_name};
 
 pub(crate) fn fetch(name: &str, id: Uuid, offset: i64, max_wait_ms: i32) -> FetchRequest {
     let partition = FetchPartition::default().with_fetch_offset(offset).with_partition_max_bytes(1 << 20);
-    let topic =
-        FetchTopic::default().with_topic(topic_name(name)).with_topic_id(id).with_partitions(vec![partition]);
+    let topic = FetchTopic::default().with_topic(topic_name(name)).with_topic_id(id).with_partitions(vec![partition]);
     FetchRequest::default()
         .with_max_wait_ms(max_wait_ms)
         .with_min_bytes(1)
@@ -83,9 +82,8 @@ async fn partitions_of_a_produce_fail_alone() {
 async fn acks_and_transactional_ids_are_checked() {
     let (_server, mut client, id) = Server::with_topic("t").await;
     let request = || produce("", id, &[(0, Some(batch(&["x"])))]);
-    let code = |response: &kafka_protocol::messages::ProduceResponse| {
-        response.responses[0].partition_responses[0].error_code
-    };
+    let code =
+        |response: &kafka_protocol::messages::ProduceResponse| response.responses[0].partition_responses[0].error_code;
     assert_eq!(code(&client.call(13, &request().with_acks(2)).await), 21);
     assert_eq!(code(&client.call(13, &request().with_acks(-2)).await), 21);
     let id = Some(TransactionalId(StrBytes::from_static_str("tx")));
@@ -198,7 +196,7 @@ async fn epochs_end_where_they_end() {
         let topic = OffsetForLeaderTopic::default().with_topic(topic_name(name)).with_partitions(vec![partition]);
         OffsetForLeaderEpochRequest::default().with_topics(vec![topic])
     };
-    let current = client.call(12, &kafka_protocol::messages::MetadataRequest::default()).await;
+    let current = client.call(12, &kafka_protocol::messages::MetadataRequest::default().with_topics(None)).await;
     let epoch = current.topics[0].partitions[0].leader_epoch;
     for version in 2..=4 {
         let known = client.call(version, &ask("t", 0, epoch)).await;
