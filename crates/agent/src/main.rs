@@ -1,1 +1,213 @@
-fn main() {}
+//! The agent: reads its settings, opens what they name, runs both front ends on one broker, and ends cleanly.
+//!
+//! The order of a start: settings (exit code 2) → ports → metadata → object store → broker (session, leases) → serve →
+//! "ready". The order of an end: stop accepting → answers in flight → last flush, session closed → metadata closed →
+//! last metrics → exit 0. A crash between any two steps leaves nothing that the next start does not clear up: a
+//! session that is fenced by its successor, temporary files that are removed.
+
+mod config;
+mod front_ends;
+#[cfg(feature = "metrics")]
+mod http;
+mod local_store;
+mod object_store;
+mod shutdown;
+mod telemetry;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use broker::{Broker, BrokerSettings};
+use metadata::{SqliteOptions, SqliteStore};
+use rand::TryRngCore as _;
+use rand::rngs::OsRng;
+#[cfg(feature = "metrics")]
+use tokio::net::TcpListener;
+use tokio::time::{Instant, timeout_at};
+#[cfg(feature = "metrics")]
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{EXIT_BAD_SETTING, Refusal, Settings};
+use crate::front_ends::{Addresses, FrontEnds, Listeners};
+use crate::shutdown::Signals;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Blocking tasks (a disk that hangs) get this long when everything else is done.
+const BLOCKING_TASKS_GRACE: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let settings = match Settings::from_process() {
+        Ok(settings) => settings,
+        Err(Refusal::Asked(text)) => {
+            let _ = write!(std::io::stdout(), "{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(Refusal::Bad(line)) => {
+            eprintln!("agent: {line}");
+            return ExitCode::from(EXIT_BAD_SETTING);
+        }
+    };
+    telemetry::init_logs(&settings.log_filter);
+    let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("agent").enable_all().build();
+    let ended = runtime.context("runtime").and_then(|runtime| {
+        let ended = runtime.block_on(run(settings));
+        runtime.shutdown_timeout(BLOCKING_TASKS_GRACE);
+        ended
+    });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(settings: Settings) -> Result<()> {
+    let begun = Instant::now();
+    let mut signals = Signals::catch()?;
+    let agent = tokio::select! {
+        agent = Agent::start(&settings) => agent?,
+        signal = signals.next() => {
+            tracing::info!(signal, "stopped before it was ready");
+            return Ok(());
+        }
+    };
+    announce(&settings, &agent, begun.elapsed()).context("stdout")?;
+    agent.run(signals, settings.shutdown_timeout).await
+}
+
+/// Everything that runs.
+struct Agent {
+    broker: Broker,
+    metadata: Arc<SqliteStore>,
+    addresses: Addresses,
+    store_location: String,
+    front_ends: FrontEnds,
+    #[cfg(feature = "metrics")]
+    monitoring: Monitoring,
+}
+
+/// What outlives the drain, to tell about it.
+#[cfg(feature = "metrics")]
+struct Monitoring {
+    status: Arc<http::Status>,
+    telemetry: Arc<telemetry::Telemetry>,
+    stop_http: CancellationToken,
+}
+
+impl Agent {
+    async fn start(settings: &Settings) -> Result<Self> {
+        let listeners = Listeners::bind(settings).await?;
+        let addresses = listeners.addresses(settings)?;
+        let metadata = open_metadata(settings).await?;
+        let store = object_store::open(&settings.store).await?;
+        #[cfg(feature = "metrics")]
+        let telemetry = telemetry::Telemetry::start(settings)?;
+        #[cfg(feature = "metrics")]
+        let metrics = telemetry.metrics();
+        #[cfg(not(feature = "metrics"))]
+        let metrics = broker::Metrics::disabled();
+        let seed = OsRng.try_next_u64().context("random seed")?;
+        let broker = BrokerSettings {
+            kafka_address: addresses.kafka_advertised.clone(),
+            grpc_address: addresses.grpc_advertised.clone(),
+            ..settings.broker.clone()
+        };
+        let broker = Broker::start(broker, Arc::clone(&metadata) as _, store.operator, Arc::new(metrics), seed).await?;
+        let patience = shutdown::phases(settings.shutdown_timeout).0;
+        let front_ends = FrontEnds::serve(listeners.kafka, listeners.grpc, &broker, patience);
+        Ok(Self {
+            #[cfg(feature = "metrics")]
+            monitoring: Monitoring::serve(listeners.http, broker.clone(), telemetry),
+            broker,
+            metadata,
+            addresses,
+            store_location: store.location,
+            front_ends,
+        })
+    }
+
+    /// Runs until a signal, a fence or a front end that failed; then ends in order.
+    async fn run(mut self, mut signals: Signals, bound: Duration) -> Result<()> {
+        let signal = tokio::select! {
+            signal = signals.next() => signal,
+            () = self.broker.fenced() => bail!(
+                "this agent's session was fenced: another process runs with the same AGENT_ID, or this one was away for \
+                 longer than LEASE_DURATION; what was acked is safe, start it again"
+            ),
+            error = self.front_ends.failed() => return Err(error),
+        };
+        tracing::info!(signal, bound_seconds = bound.as_secs_f64(), "draining");
+        signals.next_one_exits();
+        #[cfg(feature = "metrics")]
+        self.monitoring.status.set_draining();
+        let begun = Instant::now();
+        let (for_front_ends, _) = shutdown::phases(bound);
+        let answered = self.front_ends.drain(begun + for_front_ends).await;
+        let flushed = timeout_at(begun + bound, async {
+            self.broker.drain().await;
+            self.metadata.close().await;
+        });
+        let flushed = flushed.await.is_ok();
+        #[cfg(feature = "metrics")]
+        self.monitoring.finish(begun + bound).await;
+        if !flushed {
+            bail!("the last flush or the session's end did not finish within {bound:?}; nothing acked is lost");
+        }
+        if !answered {
+            tracing::warn!("some connections were closed with requests unanswered");
+        }
+        tracing::info!(seconds = begun.elapsed().as_secs_f64(), "drained");
+        Ok(())
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl Monitoring {
+    fn serve(listener: TcpListener, broker: Broker, telemetry: Arc<telemetry::Telemetry>) -> Self {
+        let status = http::Status::new(broker, Arc::clone(&telemetry));
+        let stop_http = CancellationToken::new();
+        tokio::spawn(http::serve(listener, Arc::clone(&status), stop_http.clone()));
+        Self { status, telemetry, stop_http }
+    }
+
+    async fn finish(self, deadline: Instant) {
+        if timeout_at(deadline, self.telemetry.finish()).await.is_err() {
+            tracing::warn!("no time was left to push the last metrics");
+        }
+        self.stop_http.cancel();
+    }
+}
+
+async fn open_metadata(settings: &Settings) -> Result<Arc<SqliteStore>> {
+    // Becomes the cluster's id if this start creates the database.
+    let mut cluster_id = uuid::Bytes::default();
+    OsRng.try_fill_bytes(&mut cluster_id).context("random cluster id")?;
+    let options = SqliteOptions { new_cluster_id: uuid::Builder::from_random_bytes(cluster_id).into_uuid() };
+    Ok(Arc::new(SqliteStore::open(&settings.metadata_file, options).await?))
+}
+
+/// Prints where everything is, then "ready": the one thing the agent writes to stdout.
+fn announce(settings: &Settings, agent: &Agent, took: Duration) -> std::io::Result<()> {
+    let metadata = std::path::absolute(&settings.metadata_file)?;
+    let kafka_told = match agent.addresses.kafka_advertised.as_str() {
+        "" => "the address they connect to",
+        address => address,
+    };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "StreamHouse agent {} \"{}\"", env!("CARGO_PKG_VERSION"), settings.broker.agent_id)?;
+    writeln!(out, "  kafka     {} (clients are told: {kafka_told})", agent.addresses.kafka)?;
+    writeln!(out, "  grpc      {} (given to others: {})", agent.addresses.grpc, agent.addresses.grpc_advertised)?;
+    #[cfg(feature = "metrics")]
+    writeln!(out, "  http      {} (/health /ready /metrics)", agent.addresses.http)?;
+    writeln!(out, "  metadata  sqlite {}", metadata.display())?;
+    writeln!(out, "  objects   {}", agent.store_location)?;
+    writeln!(out, "ready in {} ms", took.as_millis())?;
+    out.flush()
+}

@@ -1,9 +1,19 @@
-//! The one internal append API (ADR: two stages, so that a connection pipelines).
+//! The one internal append API, in two stages so that a connection pipelines: `append` returns when the batch has its
+//! place in line, `PendingAppend::acked` when it is durable.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use segment::{LeaderEpoch, Offset, OrganizationId, PartitionIndex, TimestampMs, TopicId};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::broker::Broker;
+use crate::limits::PRODUCE_TIMEOUT_MAX;
+use crate::memory_budget::MemoryPermit;
+use crate::metrics::Metrics;
+use crate::writer::partition_state::{Candidate, Placed};
 
 /// One record batch for one partition.
 #[derive(Debug)]
@@ -20,27 +30,95 @@ pub struct AppendRequest {
     pub zstd_allowed: bool,
     /// Conditional append: refused unless the batch would get exactly this base offset.
     pub expected_base_offset: Option<Offset>,
+    /// Memory the batch holds, given back once it is decided (shared by the batches of a request).
+    pub permit: Option<Arc<MemoryPermit>>,
     /// After this long without a decision the answer is `TimedOut` (Kafka's request timeout).
     pub timeout: Duration,
 }
 
-/// A batch that has its place in line.
+/// A batch that has its place in line. Dropping it does not take the batch out again.
+#[derive(Debug)]
 pub struct PendingAppend {
-    _todo: (),
+    proposed_base_offset: Option<Offset>,
+    answer: oneshot::Receiver<Result<Appended, AppendError>>,
+    deadline: Instant,
+    started: Instant,
+    bytes: u64,
+    metrics: Arc<Metrics>,
 }
 
 impl PendingAppend {
     /// The offset the batch will have if its flush commits (for a duplicate: the offset it has). `None` when the
     /// decision waits for batches in flight.
+    #[must_use]
     pub fn proposed_base_offset(&self) -> Option<Offset> {
-        None
+        self.proposed_base_offset
     }
+
     /// Waits until the batch is durable, or definitely is not.
     ///
     /// # Errors
     /// As [`AppendError`] says.
     pub async fn acked(self) -> Result<Appended, AppendError> {
-        Err(AppendError::Draining)
+        let answered = match tokio::time::timeout_at(self.deadline, self.answer).await {
+            Ok(Ok(answered)) => answered,
+            // The lane ended without a word on this batch: what became of it cannot be said.
+            Ok(Err(_)) => Err(AppendError::Unknown),
+            Err(_) => Err(AppendError::TimedOut),
+        };
+        match &answered {
+            Ok(_) => self.metrics.append_acked(self.started.elapsed().as_secs_f64(), self.bytes),
+            Err(error) => self.metrics.append_rejected(error.code()),
+        }
+        answered
+    }
+}
+
+impl Broker {
+    /// Gives a batch its place in line. Calls for one partition get offsets in the order in which they return.
+    ///
+    /// # Errors
+    /// As [`AppendError`] says; nothing was written. Errors that depend on batches in line come from `acked`.
+    pub async fn append(&self, request: AppendRequest) -> Result<PendingAppend, AppendError> {
+        let started = Instant::now();
+        let placed = self.place(request, started).await;
+        if let Err(error) = &placed {
+            self.metrics().append_rejected(error.code());
+        }
+        placed
+    }
+
+    async fn place(&self, request: AppendRequest, started: Instant) -> Result<PendingAppend, AppendError> {
+        let found = self.catalog().by_id(request.organization, request.topic_id).ok_or(AppendError::UnknownTopic)?;
+        if !(0..found.topic.partition_count).contains(&request.partition) {
+            return Err(AppendError::UnknownPartition);
+        }
+        let partition = self.pool().partition(request.topic_id, request.partition).ok_or(AppendError::NotLeader)?;
+        let bytes = request.batch.len() as u64;
+        let checked =
+            self.batch_check().check(request.batch, &found.log_config, request.zstd_allowed, self.now_ms()).await?;
+        self.metrics().append(u64::try_from(checked.header.record_count).unwrap_or(0), bytes);
+        let candidate = Candidate {
+            batch: checked.batch,
+            header: checked.header,
+            expected_base_offset: request.expected_base_offset,
+            log_append_time: found.log_config.log_append_time,
+            permit: request.permit,
+        };
+        let placed = self.pool().append(&partition, candidate, self.metadata(), self.clock()).await?;
+        let proposed_base_offset = match placed.placed {
+            Placed::InLine { base_offset, .. } => Some(base_offset),
+            Placed::Waits(base_offset) => base_offset,
+            Placed::Answered => None,
+        };
+        Ok(PendingAppend {
+            proposed_base_offset,
+            answer: placed.answer,
+            deadline: started + request.timeout.min(PRODUCE_TIMEOUT_MAX),
+            started,
+            bytes,
+            metrics: Arc::clone(self.metrics_shared()),
+        })
     }
 }
 
@@ -65,7 +143,7 @@ pub struct Receipt {
     /// Epoch it was written under.
     pub leader_epoch: LeaderEpoch,
     /// Object that holds it.
-    pub object_key: String,
+    pub object_key: std::sync::Arc<str>,
     /// The batch's own CRC32C as stored (covers everything after the CRC field).
     pub checksum: u32,
 }
@@ -159,4 +237,29 @@ pub enum AppendError {
     /// The session is fenced or metadata is away: not written. Kafka 6, gRPC UNAVAILABLE.
     #[error("metadata store unavailable; not written, retry")]
     Unavailable,
+}
+
+impl AppendError {
+    /// A short name for counting; one of a fixed set.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownTopic => "unknown_topic",
+            Self::UnknownPartition => "unknown_partition",
+            Self::NotLeader => "not_leader",
+            Self::StoreGaveUp => "store_gave_up",
+            Self::Corrupt(_) => "corrupt",
+            Self::InvalidRecord { .. } => "invalid_record",
+            Self::InvalidTimestamp { .. } => "invalid_timestamp",
+            Self::TooLarge { .. } => "too_large",
+            Self::UnsupportedCompression => "unsupported_compression",
+            Self::InvalidProducerEpoch => "invalid_producer_epoch",
+            Self::OutOfOrderSequence { .. } => "out_of_order_sequence",
+            Self::TransactionalRefused => "transactional_refused",
+            Self::UnexpectedOffset { .. } => "unexpected_offset",
+            Self::TimedOut => "timed_out",
+            Self::Unknown => "unknown",
+            Self::Draining => "draining",
+            Self::Unavailable => "unavailable",
+        }
+    }
 }

@@ -1,9 +1,23 @@
 //! Reading: a fetch of many partitions with a byte budget and a long poll.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use segment::{LeaderEpoch, Offset, OrganizationId, PartitionIndex, TopicId};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::broker::Broker;
+use crate::limits::{FETCH_BYTES_MAX, FETCH_WAIT_MAX};
+use crate::reader::ReadBatch;
+use crate::reader::cold::ColdError;
+use crate::writer::partition::Partition;
+
+/// Partitions of one fetch that are read at the same time.
+const PARTITIONS_IN_FLIGHT: usize = 4;
 
 /// Kafka's isolation level. Without transactions both read to the high watermark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,4 +131,201 @@ pub enum FetchError {
     /// The object store did not answer, or the bytes were damaged; retry. Kafka 56 (KAFKA_STORAGE_ERROR).
     #[error("object store: {0}")]
     Storage(String),
+}
+
+/// Takes a waiter out of the partitions it was put in, however the fetch ends.
+struct Waiter {
+    notify: Arc<Notify>,
+    partitions: Vec<Arc<Partition>>,
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        for partition in &self.partitions {
+            partition.unregister(&self.notify);
+        }
+    }
+}
+
+/// One partition as read, before the bound of the whole answer is applied.
+struct PartitionRead {
+    batches: Vec<ReadBatch>,
+    high_watermark: Offset,
+    log_start_offset: Offset,
+    diverging: Option<DivergingEpoch>,
+}
+
+impl Broker {
+    /// Reads partitions, waiting up to `max_wait` for `min_bytes`; answers are in request order. An error or a
+    /// partition filled to its own bound answers at once. Dropping the future ends the wait.
+    pub async fn fetch(&self, request: FetchRequest) -> Vec<FetchedPartition> {
+        let started = Instant::now();
+        let deadline = started + request.max_wait.min(FETCH_WAIT_MAX);
+        let mut waiter = Waiter { notify: Arc::new(Notify::new()), partitions: Vec::new() };
+        loop {
+            // Registered before the read: a commit between the read and the wait is not missed.
+            waiter.partitions = self.register_waiter(&request, &waiter.notify);
+            let (answers, complete) = self.read_once(&request).await;
+            if complete || Instant::now() >= deadline {
+                self.metrics().fetch_wait(started.elapsed().as_secs_f64());
+                return answers;
+            }
+            let _ = tokio::time::timeout_at(deadline, waiter.notify.notified()).await;
+        }
+    }
+
+    fn register_waiter(&self, request: &FetchRequest, notify: &Arc<Notify>) -> Vec<Arc<Partition>> {
+        let led =
+            request.partitions.iter().filter_map(|wanted| self.pool().partition(wanted.topic_id, wanted.partition));
+        led.inspect(|partition| partition.register(notify)).collect()
+    }
+
+    /// Reads every partition once; true if there is a reason to answer now.
+    async fn read_once(&self, request: &FetchRequest) -> (Vec<FetchedPartition>, bool) {
+        let bytes_max = request.max_bytes.min(FETCH_BYTES_MAX);
+        let taken = AtomicUsize::new(0);
+        let mut reads = Vec::with_capacity(request.partitions.len());
+        for wanted in &request.partitions {
+            reads.push(self.read_partition(request.organization, wanted, bytes_max, &taken));
+        }
+        let mut reads = futures::stream::iter(reads).buffered(PARTITIONS_IN_FLIGHT);
+        let mut answers = Vec::with_capacity(request.partitions.len());
+        let mut complete = request.partitions.is_empty();
+        for wanted in &request.partitions {
+            let Some(read) = reads.next().await else { break };
+            let result = read.map(|read| {
+                let fetched = trim(read, wanted.max_bytes, bytes_max, &taken);
+                complete |= fetched.record_bytes >= wanted.max_bytes || fetched.diverging.is_some();
+                fetched
+            });
+            complete |= result.is_err();
+            answers.push(FetchedPartition { topic_id: wanted.topic_id, partition: wanted.partition, result });
+        }
+        drop(reads);
+        let bytes = taken.into_inner();
+        complete |= bytes >= request.min_bytes.min(bytes_max);
+        (answers, complete)
+    }
+
+    async fn read_partition(
+        &self,
+        organization: OrganizationId,
+        wanted: &FetchPartition,
+        bytes_max: usize,
+        taken: &AtomicUsize,
+    ) -> Result<PartitionRead, FetchError> {
+        let found = self.catalog().by_id(organization, wanted.topic_id).ok_or(FetchError::UnknownTopic)?;
+        if !(0..found.topic.partition_count).contains(&wanted.partition) {
+            return Err(FetchError::UnknownPartition);
+        }
+        let partition = self.pool().partition(wanted.topic_id, wanted.partition).ok_or(FetchError::NotLeader)?;
+        let left = bytes_max.saturating_sub(taken.load(Ordering::Relaxed)).min(wanted.max_bytes);
+        let (mut read, leader_epoch, from_tail) = {
+            let tail = partition.tail.lock();
+            let state = partition.state.lock();
+            let read = PartitionRead {
+                batches: Vec::new(),
+                high_watermark: state.high_watermark(),
+                log_start_offset: state.log_start_offset(),
+                diverging: None,
+            };
+            let leader_epoch = state.leader_epoch();
+            drop(state);
+            let in_range = wanted.fetch_offset < read.high_watermark;
+            (read, leader_epoch, in_range.then(|| tail.read(wanted.fetch_offset, left)).flatten())
+        };
+        check_epoch(wanted.current_leader_epoch, leader_epoch)?;
+        if !(read.log_start_offset..=read.high_watermark).contains(&wanted.fetch_offset) {
+            return Err(self.confirm_out_of_range(&partition, leader_epoch, read.log_start_offset).await);
+        }
+        if let Some(epoch) = wanted.last_fetched_epoch.filter(|epoch| *epoch != leader_epoch) {
+            read.diverging = self.diverging(&partition, epoch, wanted.fetch_offset, read.high_watermark).await?;
+        }
+        let is_empty = wanted.fetch_offset == read.high_watermark || read.diverging.is_some();
+        if is_empty || (left == 0 && taken.load(Ordering::Relaxed) > 0) {
+            return Ok(read);
+        }
+        read.batches = match from_tail {
+            Some(batches) => batches,
+            None => {
+                let batches = self.cold().read(partition.key, wanted.fetch_offset, read.high_watermark, left).await;
+                let batches = batches.map_err(FetchError::from)?;
+
+                batches
+            }
+        };
+        Ok(read)
+    }
+
+    /// Only the confirmed leader may say "out of range": a zombie that does makes clients skip or replay.
+    async fn confirm_out_of_range(
+        &self,
+        partition: &Partition,
+        leader_epoch: LeaderEpoch,
+        log_start_offset: Offset,
+    ) -> FetchError {
+        match self.confirm_leases(&[partition.key]).await {
+            Ok(epochs) if epochs.first() == Some(&Some(leader_epoch)) => {
+                FetchError::OffsetOutOfRange { log_start_offset }
+            }
+            Ok(_) => FetchError::NotLeader,
+            Err(_) => FetchError::OffsetNotAvailable,
+        }
+    }
+
+    async fn diverging(
+        &self,
+        partition: &Partition,
+        epoch: LeaderEpoch,
+        fetch_offset: Offset,
+        high_watermark: Offset,
+    ) -> Result<Option<DivergingEpoch>, FetchError> {
+        let history = self.leader_epochs(partition.key).await.map_err(|_| FetchError::OffsetNotAvailable)?;
+        let (found, end_offset) = crate::list_offsets::end_of_epoch(&history, epoch, high_watermark);
+        Ok((found < epoch || end_offset < fetch_offset).then_some(DivergingEpoch { epoch: found, end_offset }))
+    }
+}
+
+/// Compares the client's idea of the leader epoch with ours (KIP-320).
+fn check_epoch(client: Option<LeaderEpoch>, ours: LeaderEpoch) -> Result<(), FetchError> {
+    match client {
+        Some(epoch) if epoch < ours => Err(FetchError::FencedLeaderEpoch),
+        Some(epoch) if epoch > ours => Err(FetchError::UnknownLeaderEpoch),
+        _ => Ok(()),
+    }
+}
+
+/// Applies the bounds of the answer: whole batches only, the first batch of the first non-empty partition always.
+fn trim(read: PartitionRead, partition_max: usize, bytes_max: usize, taken: &AtomicUsize) -> Fetched {
+    let before = taken.load(Ordering::Relaxed);
+    let left = bytes_max.saturating_sub(before).min(partition_max);
+    let (mut records, mut record_bytes, mut has_zstd) = (Vec::new(), 0, false);
+    for batch in read.batches {
+        let is_first_of_all = before == 0 && record_bytes == 0;
+        if record_bytes + batch.bytes() > left && !is_first_of_all {
+            break;
+        }
+        record_bytes += batch.bytes();
+        has_zstd |= batch.is_zstd();
+        records.extend(batch.slices.into_iter().filter(|slice| !slice.is_empty()));
+    }
+    taken.fetch_add(record_bytes, Ordering::Relaxed);
+    Fetched {
+        records,
+        record_bytes,
+        high_watermark: read.high_watermark,
+        last_stable_offset: read.high_watermark,
+        log_start_offset: read.log_start_offset,
+        diverging: read.diverging,
+        has_zstd,
+    }
+}
+
+impl From<ColdError> for FetchError {
+    fn from(error: ColdError) -> Self {
+        match error {
+            ColdError::Metadata(_) => Self::OffsetNotAvailable,
+            ColdError::Store(_) | ColdError::Damaged { .. } => Self::Storage(error.to_string()),
+        }
+    }
 }

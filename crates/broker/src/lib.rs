@@ -6,23 +6,31 @@
 
 mod append;
 mod broker;
+mod catalog;
+mod clock;
 mod cluster;
 mod fetch;
 pub mod limits;
 mod list_offsets;
 mod memory_budget;
 mod metrics;
+mod producer_ids;
+mod reader;
+mod session;
 mod settings;
+mod topic_config;
 mod topics;
+mod writer;
 
 pub use append::{AppendError, AppendRequest, Appended, PendingAppend, Receipt, RecordError};
 pub use broker::{Broker, StartError};
+pub use clock::TimeSource;
 pub use cluster::{Agent, Cluster};
 pub use fetch::{DivergingEpoch, FetchError, FetchPartition, FetchRequest, Fetched, FetchedPartition, IsolationLevel};
 pub use list_offsets::{ListOffsetsPartition, ListedOffset, OffsetError, OffsetSpec};
 pub use memory_budget::{MemoryBudget, MemoryPermit};
 pub use metrics::{FrontEnd, Metrics};
-pub use settings::BrokerSettings;
+pub use settings::{BrokerSettings, StopPoint};
 pub use topics::{ConfigEntry, ConfigSource, ConfigSynonym, ConfigType, CreateTopic, PartitionView, Topic, TopicError};
 // What a gateway needs of the layers below; it never imports them.
 pub use segment::encode::{EncodeError, NewRecord, encode_batch};

@@ -22,5 +22,7 @@ pub const CONNECTIONS_MAX: usize = 10_000;
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 5_000;
 /// Ranges of a partition between two producer-state snapshots.
 pub const RANGES_PER_SNAPSHOT: u32 = 1_000;
+/// Partitions acquired in one transaction.
+pub const LEASES_PER_ACQUISITION_MAX: usize = 1_000;
 /// `producer.id.expiration.ms`.
 pub const PRODUCER_ID_EXPIRATION_MS: i64 = 86_400_000;

@@ -13,7 +13,7 @@ pub struct MemoryBudget {
 
 /// Bytes taken from the budget; given back when dropped.
 #[derive(Debug)]
-pub struct MemoryPermit(#[expect(dead_code, reason = "held for its Drop")] Vec<OwnedSemaphorePermit>);
+pub struct MemoryPermit(Vec<OwnedSemaphorePermit>);
 
 impl MemoryBudget {
     /// A budget of `bytes`.

@@ -1,4 +1,9 @@
-//! What the agent counts. Without the feature `metrics` every method is empty.
+//! What the agent counts. docs/metrics.md lists every name with unit and meaning; keep the two in step.
+//!
+//! One [`Metrics`] per agent, shared by both gateways and the broker. Labels are few and fixed (front end, API,
+//! outcome): no topic, no client, nothing that grows with use. A call costs no allocation: attribute values are
+//! `&'static str` and the attribute lists live on the stack. Without the feature `metrics` every method is empty
+//! and no OpenTelemetry crate is linked; without a meter ([`Metrics::disabled`]) they cost one branch.
 
 /// Which front end a connection or request came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,4 +16,314 @@ pub enum FrontEnd {
 
 /// Instruments; one per agent, shared.
 #[derive(Debug, Default)]
-pub struct Metrics {}
+pub struct Metrics {
+    #[cfg(feature = "metrics")]
+    instruments: Option<Box<instruments::Instruments>>,
+}
+
+#[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "without the feature nothing is counted"))]
+impl Metrics {
+    /// Instruments of `meter`; the names carry the prefix `streamhouse_` themselves.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn new(meter: &opentelemetry::metrics::Meter) -> Self {
+        Self { instruments: Some(Box::new(instruments::Instruments::new(meter))) }
+    }
+
+    /// Counts nothing.
+    #[must_use]
+    pub fn disabled() -> Self {
+        Self::default()
+    }
+
+    /// A client's connection was accepted.
+    pub fn connection_opened(&self, front_end: FrontEnd) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| {
+            i.connections_opened.add(1, &front_end.attributes());
+            i.connections.add(1, &front_end.attributes());
+        });
+    }
+
+    /// A connection that was counted as opened ended.
+    pub fn connection_closed(&self, front_end: FrontEnd) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| i.connections.add(-1, &front_end.attributes()));
+    }
+
+    /// A connection was refused at a limit; it was not counted as opened.
+    pub fn connection_refused(&self, front_end: FrontEnd) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| i.connections_refused.add(1, &front_end.attributes()));
+    }
+
+    /// A request was answered, `seconds` after it was read. `error`: its answer says so at the top level.
+    pub fn request(&self, front_end: FrontEnd, api: &'static str, seconds: f64, error: bool) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| i.requests.record(seconds, &instruments::request_attributes(front_end, api, error)));
+    }
+
+    /// A batch got its place in line.
+    pub fn append(&self, records: u64, bytes: u64) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| {
+            i.append_batches.add(1, &[]);
+            i.append_records.add(records, &[]);
+            i.append_bytes.add(bytes, &[]);
+        });
+    }
+
+    /// A batch was refused or given up; `code` names the variant of `AppendError`.
+    pub fn append_rejected(&self, code: &'static str) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| i.append_rejected.add(1, &instruments::code(code)));
+    }
+
+    /// A batch is durable, `seconds` after it got its place in line.
+    pub fn append_acked(&self, seconds: f64, bytes: u64) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| {
+            i.append_acked.record(seconds, &[]);
+            i.append_acked_bytes.add(bytes, &[]);
+        });
+    }
+
+    /// A flush closed: `bytes` of batches in `ranges` partitions, gathered over `gather_seconds`.
+    pub fn flush(&self, bytes: u64, ranges: u64, gather_seconds: f64) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| {
+            i.flush_bytes.record(instruments::as_float(bytes), &[]);
+            i.flush_ranges.record(instruments::as_float(ranges), &[]);
+            i.flush_gather.record(gather_seconds, &[]);
+        });
+    }
+
+    /// A PUT ended, retries of the store's client included.
+    pub fn object_put(&self, seconds: f64, bytes: u64, ok: bool) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| {
+            i.object_put.record(seconds, &instruments::ok(ok));
+            i.object_put_bytes.add(bytes, &instruments::ok(ok));
+        });
+    }
+
+    /// A ranged read ended, retries of the store's client included.
+    pub fn object_get(&self, seconds: f64, bytes: u64, ok: bool) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| {
+            i.object_get.record(seconds, &instruments::ok(ok));
+            i.object_get_bytes.add(bytes, &instruments::ok(ok));
+        });
+    }
+
+    /// A segment commit ended: one metadata transaction with `segments` objects and `ranges` partitions. `outcome` is
+    /// one of a few words such as `committed`, `fenced`, `not_committed`, `unknown`.
+    pub fn commit(&self, seconds: f64, segments: u64, ranges: u64, outcome: &'static str) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| {
+            i.commit.record(seconds, &instruments::outcome(outcome));
+            i.commit_segments.add(segments, &instruments::outcome(outcome));
+            i.commit_ranges.add(ranges, &instruments::outcome(outcome));
+        });
+    }
+
+    /// A fetch was answered with `bytes` of records, so many of them from tail memory and from the object store.
+    pub fn fetch(&self, bytes: u64, from_tail: u64, from_store: u64) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| {
+            i.fetches.add(1, &[]);
+            i.fetch_bytes.record(instruments::as_float(bytes), &[]);
+            i.fetch_source_bytes.add(from_tail, &instruments::source("tail"));
+            i.fetch_source_bytes.add(from_store, &instruments::source("store"));
+        });
+    }
+
+    /// A long poll ended, by data or by its time-out.
+    pub fn fetch_wait(&self, seconds: f64) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| i.fetch_wait.record(seconds, &[]));
+    }
+
+    /// Bytes held in tail memory now.
+    pub fn tail_bytes(&self, value: i64) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| i.tail_bytes.record(value, &[]));
+    }
+
+    /// Bytes of batches that wait for their ack now.
+    pub fn in_flight_bytes(&self, value: i64) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| i.in_flight_bytes.record(value, &[]));
+    }
+
+    /// Batches that wait for their ack now.
+    pub fn unacked_batches(&self, value: i64) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| i.unacked_batches.record(value, &[]));
+    }
+
+    /// Partitions whose lease this agent holds now.
+    pub fn partitions_led(&self, value: i64) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| i.partitions_led.record(value, &[]));
+    }
+
+    #[cfg(feature = "metrics")]
+    fn with(&self, record: impl FnOnce(&instruments::Instruments)) {
+        if let Some(instruments) = &self.instruments {
+            record(instruments);
+        }
+    }
+}
+
+#[cfg(feature = "metrics")]
+mod instruments {
+    use opentelemetry::KeyValue;
+    use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter};
+
+    use super::FrontEnd;
+
+    /// Bucket bounds of latencies, in seconds: 0.5 ms to 10 s.
+    const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+    /// Bucket bounds of sizes, in bytes: 1 KiB to 64 MiB.
+    const BYTES: [f64; 9] =
+        [1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0, 67_108_864.0];
+    /// Bucket bounds of counts of partitions.
+    const COUNT: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
+
+    /// Every instrument by the meaning it has in docs/metrics.md.
+    #[derive(Debug)]
+    pub(super) struct Instruments {
+        pub(super) connections_opened: Counter<u64>,
+        pub(super) connections: UpDownCounter<i64>,
+        pub(super) connections_refused: Counter<u64>,
+        pub(super) requests: Histogram<f64>,
+        pub(super) append_batches: Counter<u64>,
+        pub(super) append_records: Counter<u64>,
+        pub(super) append_bytes: Counter<u64>,
+        pub(super) append_rejected: Counter<u64>,
+        pub(super) append_acked: Histogram<f64>,
+        pub(super) append_acked_bytes: Counter<u64>,
+        pub(super) flush_bytes: Histogram<f64>,
+        pub(super) flush_ranges: Histogram<f64>,
+        pub(super) flush_gather: Histogram<f64>,
+        pub(super) object_put: Histogram<f64>,
+        pub(super) object_put_bytes: Counter<u64>,
+        pub(super) object_get: Histogram<f64>,
+        pub(super) object_get_bytes: Counter<u64>,
+        pub(super) commit: Histogram<f64>,
+        pub(super) commit_segments: Counter<u64>,
+        pub(super) commit_ranges: Counter<u64>,
+        pub(super) fetches: Counter<u64>,
+        pub(super) fetch_bytes: Histogram<f64>,
+        pub(super) fetch_source_bytes: Counter<u64>,
+        pub(super) fetch_wait: Histogram<f64>,
+        pub(super) tail_bytes: Gauge<i64>,
+        pub(super) in_flight_bytes: Gauge<i64>,
+        pub(super) unacked_batches: Gauge<i64>,
+        pub(super) partitions_led: Gauge<i64>,
+    }
+
+    impl Instruments {
+        pub(super) fn new(m: &Meter) -> Self {
+            Self {
+                connections_opened: counter(m, "streamhouse_connections_opened_total", "Connections accepted"),
+                connections: m
+                    .i64_up_down_counter("streamhouse_connections")
+                    .with_description("Connections open now")
+                    .build(),
+                connections_refused: counter(m, "streamhouse_connections_refused_total", "Refused at a limit"),
+                requests: seconds(m, "streamhouse_request_seconds", "From request read to answer ready"),
+                append_batches: counter(m, "streamhouse_append_batches_total", "Batches that got their place in line"),
+                append_records: counter(m, "streamhouse_append_records_total", "Records in those batches"),
+                append_bytes: counter(m, "streamhouse_append_bytes_total", "Bytes of those batches"),
+                append_rejected: counter(m, "streamhouse_append_rejected_total", "Batches refused or given up"),
+                append_acked: seconds(m, "streamhouse_append_ack_seconds", "From place in line to durable"),
+                append_acked_bytes: counter(m, "streamhouse_append_acked_bytes_total", "Bytes made durable"),
+                flush_bytes: histogram(m, "streamhouse_flush_bytes", "By", "Batch bytes in one flush", &BYTES),
+                flush_ranges: histogram(m, "streamhouse_flush_ranges", "", "Partitions in one flush", &COUNT),
+                flush_gather: seconds(m, "streamhouse_flush_gather_seconds", "From a flush's first batch to its close"),
+                object_put: seconds(m, "streamhouse_object_put_seconds", "Object store writes, retries included"),
+                object_put_bytes: counter(m, "streamhouse_object_put_bytes_total", "Bytes written to the object store"),
+                object_get: seconds(m, "streamhouse_object_get_seconds", "Object store reads, retries included"),
+                object_get_bytes: counter(m, "streamhouse_object_get_bytes_total", "Bytes read from the object store"),
+                commit: seconds(m, "streamhouse_commit_seconds", "Segment commits (metadata transactions)"),
+                commit_segments: counter(m, "streamhouse_commit_segments_total", "Segments in those commits"),
+                commit_ranges: counter(m, "streamhouse_commit_ranges_total", "Ranges in those commits"),
+                fetches: counter(m, "streamhouse_fetch_total", "Fetches answered"),
+                fetch_bytes: histogram(m, "streamhouse_fetch_bytes", "By", "Record bytes in one answer", &BYTES),
+                fetch_source_bytes: counter(m, "streamhouse_fetch_source_bytes_total", "Fetched bytes by source"),
+                fetch_wait: seconds(m, "streamhouse_fetch_wait_seconds", "Time a long poll waited"),
+                tail_bytes: gauge(m, "streamhouse_tail_bytes", "Bytes held in tail memory"),
+                in_flight_bytes: gauge(m, "streamhouse_in_flight_bytes", "Bytes of batches not acked yet"),
+                unacked_batches: gauge(m, "streamhouse_unacked_batches", "Batches not acked yet"),
+                partitions_led: gauge(m, "streamhouse_partitions_led", "Partitions whose lease this agent holds"),
+            }
+        }
+    }
+
+    fn counter(meter: &Meter, name: &'static str, description: &'static str) -> Counter<u64> {
+        meter.u64_counter(name).with_description(description).build()
+    }
+
+    fn gauge(meter: &Meter, name: &'static str, description: &'static str) -> Gauge<i64> {
+        meter.i64_gauge(name).with_description(description).build()
+    }
+
+    fn seconds(meter: &Meter, name: &'static str, description: &'static str) -> Histogram<f64> {
+        histogram(meter, name, "s", description, &SECONDS)
+    }
+
+    fn histogram(
+        meter: &Meter,
+        name: &'static str,
+        unit: &'static str,
+        description: &'static str,
+        bounds: &[f64],
+    ) -> Histogram<f64> {
+        meter.f64_histogram(name).with_unit(unit).with_description(description).with_boundaries(bounds.to_vec()).build()
+    }
+
+    impl FrontEnd {
+        const fn name(self) -> &'static str {
+            match self {
+                Self::Kafka => "kafka",
+                Self::Grpc => "grpc",
+            }
+        }
+
+        pub(super) fn attributes(self) -> [KeyValue; 1] {
+            [KeyValue::new("front_end", self.name())]
+        }
+    }
+
+    pub(super) fn request_attributes(front_end: FrontEnd, api: &'static str, error: bool) -> [KeyValue; 3] {
+        [KeyValue::new("front_end", front_end.name()), KeyValue::new("api", api), KeyValue::new("ok", truth(!error))]
+    }
+
+    pub(super) fn ok(ok: bool) -> [KeyValue; 1] {
+        [KeyValue::new("ok", truth(ok))]
+    }
+
+    pub(super) fn code(code: &'static str) -> [KeyValue; 1] {
+        [KeyValue::new("code", code)]
+    }
+
+    pub(super) fn outcome(outcome: &'static str) -> [KeyValue; 1] {
+        [KeyValue::new("outcome", outcome)]
+    }
+
+    pub(super) fn source(source: &'static str) -> [KeyValue; 1] {
+        [KeyValue::new("source", source)]
+    }
+
+    const fn truth(value: bool) -> &'static str {
+        if value { "true" } else { "false" }
+    }
+
+    /// Sizes and counts are far below 2^53, where `f64` is exact.
+    #[expect(clippy::cast_precision_loss, reason = "exact below 2^53")]
+    pub(super) const fn as_float(value: u64) -> f64 {
+        value as f64
+    }
+}

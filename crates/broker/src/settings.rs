@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::clock::TimeSource;
+
 /// Settings of one broker; parsed in `agent`.
 #[derive(Clone, Debug)]
 pub struct BrokerSettings {
@@ -34,4 +36,42 @@ pub struct BrokerSettings {
     pub auto_create_topics: bool,
     /// Kafka's `num.partitions`.
     pub default_partitions: i32,
+    /// What measures elapsed time.
+    pub time_source: TimeSource,
+    /// Ends the process at this point, the given time it is passed: for crash tests.
+    pub stop_at: Option<(StopPoint, usize)>,
+}
+
+impl BrokerSettings {
+    /// What tests and the simulation start from: everything at once, time by the runtime.
+    #[must_use]
+    pub fn for_tests(agent_id: &str) -> Self {
+        Self {
+            agent_id: agent_id.to_owned(),
+            group: "default".to_owned(),
+            zone: "default".to_owned(),
+            managed_topics: String::new(),
+            kafka_address: String::new(),
+            grpc_address: String::new(),
+            heartbeat_interval: Duration::from_secs(20),
+            lease_duration: Duration::from_secs(30),
+            flush_interval: Duration::ZERO,
+            flush_bytes: 1 << 20,
+            memory_bytes: 256 << 20,
+            uploads_in_flight: 4,
+            auto_create_topics: true,
+            default_partitions: 1,
+            time_source: TimeSource::Runtime,
+            stop_at: None,
+        }
+    }
+}
+
+/// Where a crash test may end the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopPoint {
+    /// An object is durable, its segment commit not begun.
+    AfterPut,
+    /// A segment commit is durable, nobody was answered.
+    AfterCommit,
 }

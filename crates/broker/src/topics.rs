@@ -1,8 +1,15 @@
 //! Topics as the gateways see them, and what can be done to them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use segment::{LeaderEpoch, OrganizationId, PartitionIndex, TopicId};
+use metadata::{CreatePartitionsError, CreateTopicError, DeleteTopicError, NewTopic, TopicRow};
+use segment::{LeaderEpoch, OrganizationId, PartitionIndex, PartitionKey, TopicId};
+
+use crate::append::AppendError;
+use crate::broker::Broker;
+use crate::limits::{LEASES_PER_ACQUISITION_MAX, PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX};
+use crate::topic_config;
 
 /// A topic of the catalogue.
 #[derive(Clone, Debug)]
@@ -143,4 +150,232 @@ pub struct ConfigSynonym {
     pub value: Option<String>,
     /// Which source.
     pub source: ConfigSource,
+}
+
+impl Broker {
+    /// A topic by name.
+    #[must_use]
+    pub fn topic(&self, organization: OrganizationId, name: &str) -> Option<Arc<Topic>> {
+        self.catalog().by_name(organization, name).map(|found| found.topic)
+    }
+
+    /// A topic by id.
+    #[must_use]
+    pub fn topic_by_id(&self, organization: OrganizationId, topic_id: TopicId) -> Option<Arc<Topic>> {
+        self.catalog().by_id(organization, topic_id).map(|found| found.topic)
+    }
+
+    /// All topics of a tenant, by name.
+    #[must_use]
+    pub fn topics(&self, organization: OrganizationId) -> Vec<Arc<Topic>> {
+        self.catalog().all(organization)
+    }
+
+    /// The partitions of a topic, by index.
+    #[must_use]
+    pub fn partitions(&self, topic: &Topic) -> Vec<PartitionView> {
+        let node_id = self.cluster().node_id;
+        let view = |partition| {
+            let led = self.pool().partition(topic.topic_id, partition);
+            let leader_epoch = led.as_ref().map_or(-1, |led| led.state.lock().leader_epoch());
+            PartitionView { partition, leader: led.map(|_| node_id), leader_epoch, replicas: vec![node_id] }
+        };
+        (0..topic.partition_count).map(view).collect()
+    }
+
+    /// All configs of a topic, by name.
+    #[must_use]
+    pub fn topic_configs(&self, topic: &Topic) -> Vec<ConfigEntry> {
+        topic_config::describe(&topic.configs)
+    }
+
+    /// Creates a topic; usable (leased) when it returns. With `validate_only` the topic returned does not exist. A client
+    /// that hangs up does not stop what was begun.
+    pub async fn create_topic(&self, request: CreateTopic) -> Result<Arc<Topic>, TopicError> {
+        let topic = self.check_new_topic(request.clone())?;
+        if request.validate_only {
+            return Ok(Arc::new(described(topic)));
+        }
+        let broker = self.clone();
+        finish(async move {
+            let _one_at_a_time = broker.admin_lock().lock().await;
+            let row = broker.metadata().create_topic(topic).await?;
+            broker.acquire(&row, 0).await;
+            Ok(broker.catalog().put(row))
+        })
+        .await
+    }
+
+    fn check_new_topic(&self, request: CreateTopic) -> Result<NewTopic, TopicError> {
+        check_name(&request.name)?;
+        if self.topic(request.organization, &request.name).is_some() {
+            return Err(TopicError::AlreadyExists(request.name));
+        }
+        if let Some(other) = self.catalog().collision(request.organization, &request.name) {
+            return Err(collides(&request.name, &other));
+        }
+        let partition_count = match request.partition_count {
+            -1 => self.settings().default_partitions,
+            count => count,
+        };
+        self.check_partition_count(partition_count, 0)?;
+        let replication_factor = match request.replication_factor {
+            -1 => 1,
+            factor if factor > 0 => factor,
+            _ => {
+                return Err(TopicError::InvalidReplicationFactor(
+                    "Replication factor must be larger than 0.".to_owned(),
+                ));
+            }
+        };
+        let configs = topic_config::validate(&request.configs).map_err(TopicError::InvalidConfig)?;
+        let (organization, name, topic_id) = (request.organization, request.name, self.random_topic_id());
+        Ok(NewTopic { organization, topic_id, name, partition_count, replication_factor, configs })
+    }
+
+    fn check_partition_count(&self, total: i32, existing: i32) -> Result<(), TopicError> {
+        if total <= 0 {
+            return Err(TopicError::InvalidPartitions("Number of partitions must be larger than 0.".to_owned()));
+        }
+        if total > PARTITIONS_PER_TOPIC_MAX {
+            return Err(TopicError::InvalidPartitions(format!(
+                "A topic has at most {PARTITIONS_PER_TOPIC_MAX} partitions."
+            )));
+        }
+        let added = usize::try_from(total - existing).unwrap_or(0);
+        if self.catalog().partition_count() + added > PARTITIONS_MAX {
+            return Err(TopicError::InvalidPartitions(format!("The cluster has at most {PARTITIONS_MAX} partitions.")));
+        }
+        Ok(())
+    }
+
+    /// Leads the partitions of a topic from `first` on. What cannot be had now, the keeper gets later.
+    async fn acquire(&self, topic: &TopicRow, first: i32) {
+        let (organization, topic_id) = (topic.organization, topic.topic_id);
+        let keys: Vec<_> = (first..topic.partition_count)
+            .map(|partition| PartitionKey { organization, topic_id, partition })
+            .collect();
+        for keys in keys.chunks(LEASES_PER_ACQUISITION_MAX) {
+            match self.metadata().acquire_leases(self.status().session(), keys).await {
+                Ok(leases) => self.pool().lead(&leases),
+                Err(error) => {
+                    tracing::warn!(topic = topic.name, %error, "leases of a new topic could not be acquired");
+                    self.status().request_acquisition();
+                }
+            }
+        }
+    }
+
+    /// Deletes a topic. Batches in line are refused, its name is free at once.
+    pub async fn delete_topic(&self, organization: OrganizationId, topic_id: TopicId) -> Result<(), TopicError> {
+        let broker = self.clone();
+        finish(async move {
+            let _one_at_a_time = broker.admin_lock().lock().await;
+            broker.metadata().delete_topic(organization, topic_id).await?;
+            broker.catalog().remove(topic_id);
+            broker.pool().abandon_topic(topic_id, &AppendError::UnknownTopic);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Raises a topic's partition count to `total`; the new partitions are usable when it returns.
+    pub async fn create_partitions(
+        &self,
+        organization: OrganizationId,
+        topic_id: TopicId,
+        total: i32,
+        validate_only: bool,
+    ) -> Result<(), TopicError> {
+        let existing = self.topic_by_id(organization, topic_id).ok_or(TopicError::Unknown)?.partition_count;
+        if total <= existing {
+            return Err(not_more(existing, total));
+        }
+        self.check_partition_count(total, existing)?;
+        if validate_only {
+            return Ok(());
+        }
+        let broker = self.clone();
+        finish(async move {
+            let _one_at_a_time = broker.admin_lock().lock().await;
+            let row =
+                broker.metadata().create_partitions(organization, topic_id, total).await.map_err(
+                    |error| match error {
+                        CreatePartitionsError::Unknown => TopicError::Unknown,
+                        CreatePartitionsError::NotMore { current } => not_more(current, total),
+                        CreatePartitionsError::Store(error) => TopicError::Unavailable(error.to_string()),
+                    },
+                )?;
+            broker.acquire(&row, existing).await;
+            broker.catalog().put(row);
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Runs an admin operation to its end, whatever becomes of the client.
+async fn finish<T: Send + 'static>(
+    operation: impl Future<Output = Result<T, TopicError>> + Send + 'static,
+) -> Result<T, TopicError> {
+    let stopped = |error: tokio::task::JoinError| TopicError::Unavailable(error.to_string());
+    tokio::spawn(operation).await.map_err(stopped)?
+}
+
+fn described(topic: NewTopic) -> Topic {
+    Topic {
+        organization: topic.organization,
+        topic_id: topic.topic_id,
+        name: topic.name,
+        partition_count: topic.partition_count,
+        replication_factor: topic.replication_factor,
+        configs: topic.configs,
+    }
+}
+
+fn not_more(current: i32, wanted: i32) -> TopicError {
+    TopicError::InvalidPartitions(if current == wanted {
+        format!("Topic already has {current} partition(s).")
+    } else {
+        format!("The topic currently has {current} partition(s); {wanted} would not be an increase.")
+    })
+}
+
+fn collides(name: &str, other: &str) -> TopicError {
+    TopicError::InvalidName(format!("Topic '{name}' collides with existing topic: {other}"))
+}
+
+/// Kafka's rule for topic names.
+pub(crate) fn check_name(name: &str) -> Result<(), TopicError> {
+    let refuse = |why: &str| Err(TopicError::InvalidName(format!("Topic name is invalid: {why}")));
+    match name {
+        "" => refuse("the empty string is not allowed"),
+        "." | ".." => refuse("it cannot be \".\" or \"..\""),
+        _ if name.len() > 249 => refuse("the length of the name is longer than the max allowed length 249"),
+        _ if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) => {
+            refuse("it contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'")
+        }
+        _ => Ok(()),
+    }
+}
+
+impl From<CreateTopicError> for TopicError {
+    fn from(error: CreateTopicError) -> Self {
+        match error {
+            CreateTopicError::AlreadyExists(row) => Self::AlreadyExists(row.name),
+            CreateTopicError::Collides(other) => {
+                Self::InvalidName(format!("Topic collides with existing topic: {other}"))
+            }
+            CreateTopicError::Store(error) => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<DeleteTopicError> for TopicError {
+    fn from(error: DeleteTopicError) -> Self {
+        match error {
+            DeleteTopicError::Unknown => Self::Unknown,
+            DeleteTopicError::Store(error) => Self::Unavailable(error.to_string()),
+        }
+    }
 }

@@ -13,14 +13,17 @@ mod sqlite;
 mod topics;
 
 pub use error::StoreError;
-pub use memory::MemoryStore;
+pub use memory::{FailPoint, MemoryStore};
 pub use segments::{
     CommitOutcome, CommittedRange, LastSegment, ProducerHistory, RangeCommit, RangeOutcome, RangeRow, Resolution,
     SegmentCommit, SegmentRef, Segments,
 };
 pub use sessions::{AgentRow, ClusterInfo, LeaseRow, OpenedSession, Registration, Sessions};
-pub use sqlite::{OpenError, SqliteStore};
+pub use sqlite::{OpenError, SqliteOptions, SqliteStore};
 pub use topics::{CreatePartitionsError, CreateTopicError, DeleteTopicError, NewTopic, TopicRow, Topics};
+
+/// Producer-state snapshots kept per partition: the newest, and one to fall back on.
+const SNAPSHOTS_KEPT: usize = 2;
 
 /// All of metadata, as the broker holds it.
 pub trait MetadataStore: Topics + Sessions + Segments {}

@@ -88,6 +88,9 @@ pub enum CreatePartitionsError {
 /// Transactions on topics.
 #[async_trait]
 pub trait Topics: Send + Sync + 'static {
+    /// The organization of that name, `None` if there is none. `default` is [`OrganizationId::DEFAULT`].
+    async fn organization(&self, name: &str) -> Result<Option<OrganizationId>, StoreError>;
+
     /// Creates a topic with all its partitions: unleased, `next_offset` 0, log start 0. Their leader epoch starts at
     /// -1, or, where the organization had a topic of that name before, at the highest leader epoch any partition of
     /// any earlier topic of that name ever had (so that the first acquisition is above it). The floor is kept when the

@@ -1,0 +1,488 @@
+//! The settings of the agent: the one place that reads the environment and the command line.
+//!
+//! [`Arguments`] is what was said (every variable of DESIGN.md section 9 and its flag), [`Settings`] what it means:
+//! parsed once, checked whole before anything is opened, then handed on as typed arguments. A bad value is one line
+//! and exit code 2. The help text of a setting states its trade-off, and its price where it has one.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use broker::{BrokerSettings, StopPoint, TimeSource};
+use clap::Parser;
+
+/// Exit code for a bad value.
+pub(crate) const EXIT_BAD_SETTING: u8 = 2;
+
+/// What was said, in words.
+#[derive(Debug, Parser)]
+#[command(
+    name = "agent",
+    version,
+    about = "StreamHouse agent: Kafka and gRPC in front, every record in object storage.",
+    long_about = "StreamHouse agent: Kafka and gRPC in front, every record in object storage.\n\nWith nothing set it \
+                  listens for Kafka on 9092, gRPC on 9090 and HTTP on 8080, and keeps metadata (SQLite) and objects \
+                  under ./data. Each setting is a flag or the environment variable shown with it; the flag wins.",
+    hide_possible_values = true
+)]
+pub(crate) struct Arguments {
+    /// Where metadata is: a SQLite file (a path or `sqlite://path`). One agent per file; a second one is refused. Put it
+    /// on a disk that syncs: every ack waits for a commit to it.
+    #[arg(long, env, hide_env_values = true, default_value = "./data/metadata.db")]
+    metadata_store: String,
+
+    /// Where records are: `file:///folder`, `memory://` (lost at exit), or `s3://bucket/prefix`. Unset: the S3 bucket
+    /// STREAMHOUSE_BUCKET if that or AWS_ENDPOINT_URL is set, else the folder ./data/store.
+    #[arg(long, env, hide_env_values = true)]
+    streamhouse_store: Option<String>,
+
+    /// S3 bucket, where STREAMHOUSE_STORE does not name one [default: streamhouse-data]
+    #[arg(long, env, hide_env_values = true)]
+    streamhouse_bucket: Option<String>,
+
+    /// Endpoint of an S3-compatible store; unset: AWS.
+    #[arg(long, env, hide_env_values = true)]
+    aws_endpoint_url: Option<String>,
+
+    /// S3 region. Agents in another region pay for every byte that crosses.
+    #[arg(long, env, hide_env_values = true, default_value = "us-east-1")]
+    aws_region: String,
+
+    /// S3 key id; unset: the instance's or pod's role is asked. A flag is visible in the process list, a variable not.
+    #[arg(long, env, hide_env_values = true)]
+    aws_access_key_id: Option<String>,
+
+    /// S3 secret key. A flag is visible in the process list, a variable is not.
+    #[arg(long, env, hide_env_values = true)]
+    aws_secret_access_key: Option<String>,
+
+    /// S3 session token, with temporary keys.
+    #[arg(long, env, hide_env_values = true)]
+    aws_session_token: Option<String>,
+
+    /// Folder of the read cache. Accepted, and not used by this version: reads go to memory, then to the store.
+    #[arg(long, env, hide_env_values = true, default_value = "./data/cache")]
+    streamhouse_cache: PathBuf,
+
+    /// Name of this agent, unique among live agents; keep it over restarts, so that the new process takes over from the
+    /// old one at once [default: host name]
+    #[arg(long, env, hide_env_values = true)]
+    agent_id: Option<String>,
+
+    /// gRPC listen address. HTTP listens on the same host.
+    #[arg(long, env, hide_env_values = true, default_value = "0.0.0.0:9090")]
+    agent_address: String,
+
+    /// gRPC address given to others [default: AGENT_ADDRESS; a wildcard becomes the host name]
+    #[arg(long, env, hide_env_values = true)]
+    agent_advertised_address: Option<String>,
+
+    /// Kafka listen address.
+    #[arg(long, env, hide_env_values = true, default_value = "0.0.0.0:9092")]
+    kafka_address: String,
+
+    /// Kafka address given to clients; they connect to it, not to the address they were started with [default:
+    /// KAFKA_ADDRESS; a wildcard becomes the address the client connected to]
+    #[arg(long, env, hide_env_values = true)]
+    kafka_advertised_address: Option<String>,
+
+    /// HTTP port: /health, /ready, /metrics.
+    #[arg(long, env, hide_env_values = true, default_value = "8080")]
+    metrics_port: u16,
+
+    /// Zone of this agent (Kafka's rack). Consumers that name the same zone read here, so bytes cross zones once.
+    #[arg(long, env, hide_env_values = true, default_value = "default")]
+    agent_zone: String,
+
+    /// Group of agents that share partitions.
+    #[arg(long, env, hide_env_values = true, default_value = "default")]
+    agent_group: String,
+
+    /// Topics this agent leases, with commas; empty: all.
+    #[arg(long, env, hide_env_values = true, default_value = "")]
+    managed_topics: String,
+
+    /// How often the agent's registry entry (address, zone, load) is refreshed, in seconds. It never decides liveness;
+    /// less is more metadata writes.
+    #[arg(long, env, hide_env_values = true, default_value = "20", value_parser = seconds)]
+    heartbeat_interval: Duration,
+
+    /// Session time-out in seconds, renewed every third of it. Less is a faster take-over from an agent that hangs, and
+    /// more renewals.
+    #[arg(long, env, hide_env_values = true, default_value = "30", value_parser = seconds)]
+    lease_duration: Duration,
+
+    /// How long a flush waits for more, in ms: latency against object writes. 0: as soon as the write before it is
+    /// durable. On S3 100 ms is at most 26 M PUTs a month per agent, about $130; 250 ms about $52 [default: 0 for
+    /// file and memory, else 100]
+    #[arg(long, env, hide_env_values = true)]
+    flush_interval_ms: Option<u64>,
+
+    /// A flush starts when this much waits, in bytes (`8MiB` works too). More is fewer, larger objects, and more memory
+    /// per upload [default: 1 MiB for file and memory, else 8 MiB]
+    #[arg(long, env, hide_env_values = true, value_parser = bytes)]
+    flush_bytes: Option<usize>,
+
+    /// Objects that may be uploaded at the same time. More is more throughput on a slow store; each holds up to
+    /// FLUSH_BYTES.
+    #[arg(long, env, hide_env_values = true, default_value = "4")]
+    uploads_in_flight: usize,
+
+    /// Memory for produce requests, the tail that consumers read from, and frames together. At the bound the agent stops
+    /// reading sockets until acks free some.
+    #[arg(long, env, hide_env_values = true, default_value = "256MiB", value_parser = bytes)]
+    memory_bytes: usize,
+
+    /// Whether asking for an unknown topic creates it (Kafka's auto.create.topics.enable). `false` guards against typing
+    /// errors.
+    #[arg(long, env, hide_env_values = true, default_value = "true", action = clap::ArgAction::Set)]
+    auto_create_topics: bool,
+
+    /// Partitions of a topic that does not say (Kafka's num.partitions). Object writes do not grow with it.
+    #[arg(long, env, hide_env_values = true, default_value = "1")]
+    num_partitions: i32,
+
+    /// How long SIGTERM waits for requests in flight and the last flush, in seconds. Keep it below the supervisor's own
+    /// limit (Kubernetes: 30).
+    #[arg(long, env, hide_env_values = true, default_value = "25", value_parser = seconds)]
+    shutdown_timeout: Duration,
+
+    /// Push metrics to this OTLP gRPC receiver too, e.g. http://localhost:4317.
+    #[arg(long, env, hide_env_values = true)]
+    otel_exporter_otlp_endpoint: Option<String>,
+
+    /// How often metrics are pushed, in ms.
+    #[arg(long, env, hide_env_values = true, default_value = "60000")]
+    otel_metric_export_interval: u64,
+
+    /// For crash tests: aborts the process when it passes `after-put` (object durable, not committed) or `after-commit`
+    /// (committed, nobody answered) for the nth time, as `after-put:3`.
+    #[arg(long, env, hide_env_values = true, value_parser = stop_point)]
+    stop_at: Option<(StopPoint, usize)>,
+
+    /// Log filter: a level, or levels by module (`info,kafka_gateway=debug`). Logs go to stderr.
+    #[arg(long, env, hide_env_values = true, default_value = "info")]
+    rust_log: String,
+}
+
+/// What it means.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The SQLite file.
+    pub(crate) metadata_file: PathBuf,
+    /// Where objects are.
+    pub(crate) store: StoreSettings,
+    /// Kafka listener.
+    pub(crate) kafka: Listen,
+    /// gRPC listener.
+    pub(crate) grpc: Listen,
+    /// HTTP listener.
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "for the feature metrics"))]
+    pub(crate) http: Listen,
+    /// Given to Kafka clients, if it was said.
+    pub(crate) kafka_advertised: Option<String>,
+    /// Given to gRPC clients, if it was said.
+    pub(crate) grpc_advertised: Option<String>,
+    /// The host's name.
+    pub(crate) host_name: String,
+    /// All of the broker's but the addresses, which are known once the ports are bound.
+    pub(crate) broker: BrokerSettings,
+    /// Bound on the whole of a shutdown.
+    pub(crate) shutdown_timeout: Duration,
+    /// Receiver of pushed metrics.
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "for the feature metrics"))]
+    pub(crate) otlp_endpoint: Option<String>,
+    /// How often they are pushed.
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "for the feature metrics"))]
+    pub(crate) otlp_interval: Duration,
+    /// Checked log filter.
+    pub(crate) log_filter: String,
+}
+
+/// Where objects are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StoreSettings {
+    /// A local folder, made durable.
+    File {
+        /// The folder; created at start.
+        root: PathBuf,
+    },
+    /// This process's memory.
+    Memory,
+    /// S3 or a store that speaks its protocol.
+    S3(S3Settings),
+}
+
+/// How to reach a bucket.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct S3Settings {
+    pub(crate) bucket: String,
+    /// Keys start with it; empty: none.
+    pub(crate) prefix: String,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) region: String,
+    /// Key id, secret, session token; `None`: from the instance's role.
+    pub(crate) keys: Option<(String, String, Option<String>)>,
+}
+
+impl std::fmt::Debug for S3Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Keys stay out of logs.
+        f.debug_struct("S3Settings")
+            .field("bucket", &self.bucket)
+            .field("prefix", &self.prefix)
+            .field("endpoint", &self.endpoint)
+            .field("region", &self.region)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Host and port to listen on; port 0 takes a free one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listen {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl Listen {
+    /// Whether it listens on every address of the machine.
+    pub(crate) fn is_wildcard(&self) -> bool {
+        self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
+    }
+}
+
+/// A line for stderr, or a text that was asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// `--help` or `--version`: exit code 0.
+    Asked(String),
+    /// What is wrong, on one line: exit code 2.
+    Bad(String),
+}
+
+impl Settings {
+    /// Reads the process's command line and environment.
+    ///
+    /// # Errors
+    /// As [`Refusal`] says.
+    pub(crate) fn from_process() -> Result<Self, Refusal> {
+        Self::from_arguments(std::env::args_os())
+    }
+
+    pub(crate) fn from_arguments(
+        arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>,
+    ) -> Result<Self, Refusal> {
+        let arguments = Arguments::try_parse_from(arguments).map_err(|error| refusal(&error))?;
+        Self::new(arguments).map_err(Refusal::Bad)
+    }
+
+    fn new(said: Arguments) -> Result<Self, String> {
+        let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let metadata_file = metadata_file(&said.metadata_store)?;
+        let store = store(&said)?;
+        let kafka = listen("KAFKA_ADDRESS", &said.kafka_address)?;
+        let grpc = listen("AGENT_ADDRESS", &said.agent_address)?;
+        let http = Listen { host: grpc.host.clone(), port: said.metrics_port };
+        let kafka_advertised = advertised("KAFKA_ADVERTISED_ADDRESS", said.kafka_advertised_address)?;
+        let grpc_advertised = advertised("AGENT_ADVERTISED_ADDRESS", said.agent_advertised_address)?;
+        let on_this_machine = !matches!(store, StoreSettings::S3(_));
+        let (interval_ms, bytes) = if on_this_machine { (0, 1 << 20) } else { (100, 8 << 20) };
+        let broker = BrokerSettings {
+            agent_id: said.agent_id.filter(|id| !id.is_empty()).unwrap_or_else(|| host_name.clone()),
+            group: said.agent_group,
+            zone: said.agent_zone,
+            managed_topics: said.managed_topics,
+            kafka_address: String::new(),
+            grpc_address: String::new(),
+            heartbeat_interval: said.heartbeat_interval,
+            lease_duration: said.lease_duration,
+            flush_interval: Duration::from_millis(said.flush_interval_ms.unwrap_or(interval_ms)),
+            flush_bytes: said.flush_bytes.unwrap_or(bytes),
+            memory_bytes: said.memory_bytes,
+            uploads_in_flight: said.uploads_in_flight,
+            auto_create_topics: said.auto_create_topics,
+            default_partitions: said.num_partitions,
+            time_source: TimeSource::Boottime,
+            stop_at: said.stop_at,
+        };
+        check_ranges(&broker, said.shutdown_timeout)?;
+        let otlp_endpoint = otlp_endpoint(said.otel_exporter_otlp_endpoint)?;
+        if said.otel_metric_export_interval == 0 {
+            return Err("OTEL_METRIC_EXPORT_INTERVAL must be at least 1 ms".to_owned());
+        }
+        tracing_subscriber::EnvFilter::try_new(&said.rust_log)
+            .map_err(|error| format!("RUST_LOG: {:?} is not a log filter: {error}", said.rust_log))?;
+        Ok(Self {
+            metadata_file,
+            store,
+            kafka,
+            grpc,
+            http,
+            kafka_advertised,
+            grpc_advertised,
+            host_name,
+            broker,
+            shutdown_timeout: said.shutdown_timeout,
+            otlp_endpoint,
+            otlp_interval: Duration::from_millis(said.otel_metric_export_interval),
+            log_filter: said.rust_log,
+        })
+    }
+}
+
+/// Turns clap's report of several lines into one.
+fn refusal(error: &clap::Error) -> Refusal {
+    use clap::error::ErrorKind;
+    let text = error.render().to_string();
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return Refusal::Asked(text);
+    }
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let words: Vec<&str> = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
+    let line = words.join(" ");
+    Refusal::Bad(line.strip_prefix("error: ").unwrap_or(&line).to_owned())
+}
+
+fn check_ranges(broker: &BrokerSettings, shutdown_timeout: Duration) -> Result<(), String> {
+    let within = |name: &str, ok: bool, rule: &str| if ok { Ok(()) } else { Err(format!("{name} must be {rule}")) };
+    let id = &broker.agent_id;
+    let id_is_clean = id.len() <= 255 && !id.chars().any(|c| c.is_whitespace() || c.is_control());
+    within("AGENT_ID", id_is_clean, "at most 255 bytes without blanks")?;
+    within("HEARTBEAT_INTERVAL", !broker.heartbeat_interval.is_zero(), "more than 0")?;
+    within("LEASE_DURATION", broker.lease_duration >= Duration::from_secs(1), "at least 1 s")?;
+    within("FLUSH_INTERVAL_MS", broker.flush_interval <= Duration::from_secs(60), "at most 60000")?;
+    within("FLUSH_BYTES", (1 << 10..=1 << 30).contains(&broker.flush_bytes), "between 1KiB and 1GiB")?;
+    within("UPLOADS_IN_FLIGHT", (1..=64).contains(&broker.uploads_in_flight), "between 1 and 64")?;
+    within("MEMORY_BYTES", broker.memory_bytes >= 16 << 20, "at least 16MiB")?;
+    let partitions = 1..=broker::limits::PARTITIONS_PER_TOPIC_MAX;
+    within("NUM_PARTITIONS", partitions.contains(&broker.default_partitions), "between 1 and 10000")?;
+    within("SHUTDOWN_TIMEOUT", !shutdown_timeout.is_zero(), "more than 0")
+}
+
+fn metadata_file(said: &str) -> Result<PathBuf, String> {
+    if said.starts_with("postgres://") || said.starts_with("postgresql://") {
+        return Err("METADATA_STORE: PostgreSQL is not supported yet; give the path of a SQLite file".to_owned());
+    }
+    let path = said.strip_prefix("sqlite://").or_else(|| said.strip_prefix("sqlite:")).unwrap_or(said);
+    if path.is_empty() {
+        return Err("METADATA_STORE is empty; give the path of a SQLite file".to_owned());
+    }
+    if path.contains("://") {
+        return Err(format!("METADATA_STORE: {said:?} is neither a path nor a sqlite:// URL"));
+    }
+    if path == ":memory:" {
+        return Err("METADATA_STORE: metadata in memory would lose every topic at exit; give a path".to_owned());
+    }
+    Ok(PathBuf::from(path))
+}
+
+fn store(said: &Arguments) -> Result<StoreSettings, String> {
+    let filled = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
+    let bucket = filled(&said.streamhouse_bucket);
+    let Some(url) = filled(&said.streamhouse_store) else {
+        if bucket.is_none() && filled(&said.aws_endpoint_url).is_none() {
+            return Ok(StoreSettings::File { root: PathBuf::from("./data/store") });
+        }
+        return s3(said, bucket.unwrap_or_else(|| "streamhouse-data".to_owned()), String::new());
+    };
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return Err(format!("STREAMHOUSE_STORE: {url:?} is not a URL; for a folder write file:///folder"));
+    };
+    match scheme {
+        "file" if rest.is_empty() => Err("STREAMHOUSE_STORE: file:// names no folder".to_owned()),
+        "file" => Ok(StoreSettings::File { root: PathBuf::from(rest) }),
+        "memory" => Ok(StoreSettings::Memory),
+        "s3" => {
+            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+            if bucket.is_empty() {
+                return Err("STREAMHOUSE_STORE: s3:// names no bucket".to_owned());
+            }
+            s3(said, bucket.to_owned(), prefix.trim_matches('/').to_owned())
+        }
+        "gs" | "az" => Err(format!("STREAMHOUSE_STORE: {scheme}:// is not in this build; use s3:// or file://")),
+        _ => Err(format!("STREAMHOUSE_STORE: unknown scheme {scheme:?}; use file, memory or s3")),
+    }
+}
+
+fn s3(said: &Arguments, bucket: String, prefix: String) -> Result<StoreSettings, String> {
+    let filled = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
+    let endpoint = filled(&said.aws_endpoint_url);
+    if let Some(endpoint) = &endpoint
+        && !(endpoint.starts_with("http://") || endpoint.starts_with("https://"))
+    {
+        return Err(format!("AWS_ENDPOINT_URL: {endpoint:?} does not begin with http:// or https://"));
+    }
+    let keys = match (filled(&said.aws_access_key_id), filled(&said.aws_secret_access_key)) {
+        (Some(id), Some(secret)) => Some((id, secret, filled(&said.aws_session_token))),
+        (None, None) => None,
+        _ => return Err("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set together".to_owned()),
+    };
+    Ok(StoreSettings::S3(S3Settings { bucket, prefix, endpoint, region: said.aws_region.clone(), keys }))
+}
+
+/// `host:port`, `[v6]:port` or `:port`.
+fn listen(name: &str, said: &str) -> Result<Listen, String> {
+    let bad = || format!("{name}: {said:?} is not host:port");
+    let (host, port) = said.rsplit_once(':').ok_or_else(bad)?;
+    let port = port.parse().map_err(|_| bad())?;
+    let host = if host.is_empty() { "0.0.0.0" } else { host };
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if bare.is_none() && host.contains([':', '/', ' ']) {
+        return Err(bad());
+    }
+    Ok(Listen { host: bare.unwrap_or(host).to_owned(), port })
+}
+
+fn advertised(name: &str, said: Option<String>) -> Result<Option<String>, String> {
+    let Some(address) = said.filter(|address| !address.is_empty()) else { return Ok(None) };
+    let parsed = listen(name, &address)?;
+    if parsed.is_wildcard() || parsed.port == 0 {
+        return Err(format!("{name}: clients cannot connect to {address:?}"));
+    }
+    Ok(Some(address))
+}
+
+fn otlp_endpoint(said: Option<String>) -> Result<Option<String>, String> {
+    match said.filter(|endpoint| !endpoint.is_empty()) {
+        None => Ok(None),
+        Some(endpoint) if endpoint.starts_with("http://") && endpoint.len() > "http://".len() => Ok(Some(endpoint)),
+        Some(endpoint) => Err(format!("OTEL_EXPORTER_OTLP_ENDPOINT: {endpoint:?} does not begin with http://")),
+    }
+}
+
+/// Whole or decimal seconds, also as `30s` or `500ms`.
+fn seconds(said: &str) -> Result<Duration, String> {
+    let (number, scale) = match said.strip_suffix("ms") {
+        Some(number) => (number, 0.001),
+        None => (said.strip_suffix('s').unwrap_or(said), 1.0),
+    };
+    let number: f64 = number.trim().parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(number * scale).map_err(|_| "not a number of seconds".to_owned())
+}
+
+/// `after-put` or `after-commit`, with `:n` for the nth time.
+fn stop_point(said: &str) -> Result<(StopPoint, usize), String> {
+    let (name, passes) = said.split_once(':').unwrap_or((said, "1"));
+    let point = match name {
+        "after-put" => StopPoint::AfterPut,
+        "after-commit" => StopPoint::AfterCommit,
+        _ => return Err("the points are after-put and after-commit".to_owned()),
+    };
+    match passes.parse() {
+        Ok(passes) if passes > 0 => Ok((point, passes)),
+        _ => Err("not a count from 1".to_owned()),
+    }
+}
+
+/// Bytes, also as `64KiB`, `8MiB`, `1GiB`.
+fn bytes(said: &str) -> Result<usize, String> {
+    let units = [("KiB", 1_usize << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+    let unit = units.iter().find_map(|(name, factor)| Some((said.strip_suffix(name)?, *factor)));
+    let (number, factor) = unit.unwrap_or((said, 1));
+    let number: usize = number.trim().parse().map_err(|_| "not a number of bytes".to_owned())?;
+    number.checked_mul(factor).ok_or_else(|| "not a number of bytes".to_owned())
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

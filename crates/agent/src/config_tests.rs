@@ -1,0 +1,172 @@
+//! Settings: what each word means, and that every bad one is refused with one line.
+
+use super::*;
+
+fn parse(flags: &[&str]) -> Result<Settings, Refusal> {
+    let words: Vec<&str> = std::iter::once("agent").chain(flags.iter().copied()).collect();
+    Settings::from_arguments(words)
+}
+
+fn good(flags: &[&str]) -> Settings {
+    parse(flags).unwrap()
+}
+
+#[test]
+fn with_nothing_set_everything_is_local() {
+    let settings = good(&[]);
+    assert_eq!(settings.metadata_file, PathBuf::from("./data/metadata.db"));
+    assert_eq!(settings.store, StoreSettings::File { root: PathBuf::from("./data/store") });
+    assert_eq!((settings.kafka.port, settings.grpc.port, settings.http.port), (9092, 9090, 8080));
+    assert_eq!(settings.broker.agent_id, settings.host_name);
+    assert_eq!(settings.broker.flush_interval, Duration::ZERO);
+    assert_eq!(settings.broker.flush_bytes, 1 << 20);
+    assert_eq!(settings.broker.memory_bytes, 256 << 20);
+    assert_eq!(settings.broker.lease_duration, Duration::from_secs(30));
+    assert!(settings.broker.auto_create_topics);
+    assert_eq!(settings.broker.default_partitions, 1);
+}
+
+#[test]
+fn the_store_follows_url_bucket_and_endpoint() {
+    let s3 = |flags: &[&str]| match good(flags).store {
+        StoreSettings::S3(s3) => s3,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(s3(&["--streamhouse-bucket", "b"]).bucket, "b");
+    assert_eq!(s3(&["--aws-endpoint-url", "http://h:1"]).bucket, "streamhouse-data");
+    let named = s3(&["--streamhouse-store", "s3://b/some/prefix/", "--streamhouse-bucket", "other"]);
+    assert_eq!((named.bucket.as_str(), named.prefix.as_str()), ("b", "some/prefix"));
+    assert_eq!(named.keys, None);
+    let keyed = s3(&["--streamhouse-store", "s3://b", "--aws-access-key-id", "i", "--aws-secret-access-key", "s"]);
+    assert_eq!(keyed.keys, Some(("i".to_owned(), "s".to_owned(), None)));
+    assert!(!format!("{keyed:?}").contains("keys"), "keys stay out of logs");
+    let folder = |url| good(&["--streamhouse-store", url]).store;
+    assert_eq!(folder("file:///a/b"), StoreSettings::File { root: PathBuf::from("/a/b") });
+    assert_eq!(folder("memory://"), StoreSettings::Memory);
+    assert_eq!(folder(""), StoreSettings::File { root: PathBuf::from("./data/store") });
+}
+
+#[test]
+fn a_billed_store_flushes_less_often_unless_told() {
+    let billed = good(&["--streamhouse-bucket", "b"]).broker;
+    assert_eq!((billed.flush_interval, billed.flush_bytes), (Duration::from_millis(100), 8 << 20));
+    let told = good(&["--streamhouse-bucket", "b", "--flush-interval-ms", "5", "--flush-bytes", "2MiB"]).broker;
+    assert_eq!((told.flush_interval, told.flush_bytes), (Duration::from_millis(5), 2 << 20));
+}
+
+#[test]
+fn metadata_is_a_path_or_a_sqlite_url() {
+    let file = |word| good(&["--metadata-store", word]).metadata_file;
+    assert_eq!(file("/a/m.db"), PathBuf::from("/a/m.db"));
+    assert_eq!(file("sqlite:///a/m.db"), PathBuf::from("/a/m.db"));
+    assert_eq!(file("sqlite://m.db"), PathBuf::from("m.db"));
+}
+
+#[test]
+fn addresses_name_host_and_port() {
+    let settings = good(&["--kafka-address", "[::1]:1", "--agent-address", ":2", "--metrics-port", "3"]);
+    assert_eq!(settings.kafka, Listen { host: "::1".to_owned(), port: 1 });
+    assert_eq!(settings.grpc, Listen { host: "0.0.0.0".to_owned(), port: 2 });
+    assert_eq!(settings.http, Listen { host: "0.0.0.0".to_owned(), port: 3 });
+    assert!(settings.grpc.is_wildcard() && !settings.kafka.is_wildcard());
+}
+
+#[test]
+fn durations_and_sizes_take_units() {
+    let settings = good(&["--lease-duration", "1500ms", "--heartbeat-interval", "7s", "--memory-bytes", "1GiB"]);
+    assert_eq!(settings.broker.lease_duration, Duration::from_millis(1500));
+    assert_eq!(settings.broker.heartbeat_interval, Duration::from_secs(7));
+    assert_eq!(settings.broker.memory_bytes, 1 << 30);
+}
+
+#[test]
+fn a_stop_point_is_a_name_and_a_count() {
+    assert_eq!(good(&[]).broker.stop_at, None);
+    assert_eq!(good(&["--stop-at", "after-put"]).broker.stop_at, Some((StopPoint::AfterPut, 1)));
+    assert_eq!(good(&["--stop-at=after-commit:7"]).broker.stop_at, Some((StopPoint::AfterCommit, 7)));
+}
+
+#[test]
+fn every_bad_value_is_one_line_that_names_its_setting() {
+    let table: &[(&str, &[&str])] = &[
+        ("not supported yet", &["--metadata-store", "postgres://h/d"]),
+        ("not supported yet", &["--metadata-store", "postgresql://h/d"]),
+        ("METADATA_STORE", &["--metadata-store", "mysql://h/d"]),
+        ("METADATA_STORE", &["--metadata-store", ""]),
+        ("not in this build", &["--streamhouse-store", "gs://b"]),
+        ("not in this build", &["--streamhouse-store", "az://b"]),
+        ("unknown scheme", &["--streamhouse-store", "ftp://b"]),
+        ("not a URL", &["--streamhouse-store", "/folder"]),
+        ("names no bucket", &["--streamhouse-store", "s3://"]),
+        ("names no folder", &["--streamhouse-store", "file://"]),
+        ("set together", &["--streamhouse-bucket", "b", "--aws-access-key-id", "i"]),
+        ("AWS_ENDPOINT_URL", &["--aws-endpoint-url", "localhost:1"]),
+        ("KAFKA_ADDRESS", &["--kafka-address", "9092"]),
+        ("KAFKA_ADDRESS", &["--kafka-address", "host:99999"]),
+        ("AGENT_ADDRESS", &["--agent-address", "::1:9090"]),
+        ("KAFKA_ADVERTISED_ADDRESS", &["--kafka-advertised-address", "0.0.0.0:9092"]),
+        ("AGENT_ADVERTISED_ADDRESS", &["--agent-advertised-address", "host"]),
+        ("METRICS_PORT", &["--metrics-port", "65536"]),
+        ("LEASE_DURATION", &["--lease-duration", "soon"]),
+        ("LEASE_DURATION", &["--lease-duration", "0"]),
+        ("HEARTBEAT_INTERVAL", &["--heartbeat-interval", "0"]),
+        ("FLUSH_INTERVAL_MS", &["--flush-interval-ms=-1"]),
+        ("FLUSH_BYTES", &["--flush-bytes", "8MB"]),
+        ("FLUSH_BYTES", &["--flush-bytes", "1"]),
+        ("MEMORY_BYTES", &["--memory-bytes", "99999999999999999999"]),
+        ("MEMORY_BYTES", &["--memory-bytes", "1KiB"]),
+        ("UPLOADS_IN_FLIGHT", &["--uploads-in-flight", "0"]),
+        ("NUM_PARTITIONS", &["--num-partitions", "0"]),
+        ("AUTO_CREATE_TOPICS", &["--auto-create-topics", "yes"]),
+        ("AGENT_ID", &["--agent-id", "two words"]),
+        ("SHUTDOWN_TIMEOUT", &["--shutdown-timeout", "0"]),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &["--otel-exporter-otlp-endpoint", "https://h:4317"]),
+        ("OTEL_METRIC_EXPORT_INTERVAL", &["--otel-metric-export-interval", "0"]),
+        ("RUST_LOG", &["--rust-log", "agent=loud"]),
+        ("--stop-at", &["--stop-at", "after-lunch"]),
+        ("--stop-at", &["--stop-at", "after-put:0"]),
+        ("--no-such-flag", &["--no-such-flag"]),
+    ];
+    for (named, flags) in table {
+        match parse(flags) {
+            Err(Refusal::Bad(line)) => {
+                assert!(line.contains(named), "{flags:?}: {line}");
+                assert_eq!(line.lines().count(), 1, "{flags:?}: {line}");
+            }
+            other => panic!("{flags:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn help_lists_every_variable() {
+    let Err(Refusal::Asked(text)) = parse(&["--help"]) else { panic!("help was not given") };
+    let variables = [
+        "METADATA_STORE",
+        "STREAMHOUSE_STORE",
+        "STREAMHOUSE_BUCKET",
+        "AWS_ENDPOINT_URL",
+        "AWS_REGION",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "STREAMHOUSE_CACHE",
+        "AGENT_ID",
+        "AGENT_ADDRESS",
+        "AGENT_ADVERTISED_ADDRESS",
+        "KAFKA_ADDRESS",
+        "KAFKA_ADVERTISED_ADDRESS",
+        "METRICS_PORT",
+        "AGENT_ZONE",
+        "AGENT_GROUP",
+        "MANAGED_TOPICS",
+        "HEARTBEAT_INTERVAL",
+        "LEASE_DURATION",
+        "FLUSH_INTERVAL_MS",
+        "FLUSH_BYTES",
+        "MEMORY_BYTES",
+        "RUST_LOG",
+    ];
+    for variable in variables {
+        assert!(text.contains(&format!("[env: {variable}")), "{variable} is missing");
+    }
+}

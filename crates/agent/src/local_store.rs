@@ -1,0 +1,353 @@
+//! Makes the `file` object store durable: an OpenDAL layer over its `fs` service that does the writes itself.
+//!
+//! OpenDAL's `fs` never syncs a directory, syncs files on a runtime worker, shows half-written files under their
+//! final name, and its `atomic_write_dir` is not atomic under `if_not_exists`. Here a write is one blocking task:
+//! temporary file in `.tmp` of the same folder → gathered write of all chunks → data sync → rename (or link, which
+//! never replaces, for `if_not_exists`) → sync of the directory. So:
+//! - an object under its final name is whole, in every crash and after every error (ENOSPC, EIO);
+//! - when the write returns `Ok`, object and name survive a power loss, and so do the directories above it;
+//! - what a crash leaves is at most files in `.tmp`, removed at the next start; `.tmp` is not listed.
+//!
+//! Reads, lists and deletes are those of `fs`. Deletes are not synced: an object that comes back after a power loss
+//! is deleted again by whoever wanted it gone, and nothing refers to it meanwhile. Copy, rename and append are
+//! refused, as nothing here would make them durable.
+
+use std::collections::HashSet;
+use std::fs::{self, File, Metadata as FileMetadata, OpenOptions};
+use std::io::{self, IoSlice, Write as _};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use opendal::raw::{
+    Layer, OpCopy, OpCreateDir, OpList, OpPresign, OpRead, OpRename, OpStat, OpWrite, RpCreateDir, RpPresign, RpRename,
+    RpStat, Service, ServiceInfo, Servicer, Timestamp, new_std_io_error, oio,
+};
+use opendal::{Buffer, Capability, Error, ErrorKind, Metadata, MetadataBuilder, OperationContext, Result};
+use parking_lot::Mutex;
+
+/// Holds temporary files, inside the store's folder so that a rename never crosses file systems.
+const SCRATCH: &str = ".tmp";
+/// Buffers of one gathered write; Linux's `IOV_MAX`.
+const GATHER_MAX: usize = 1024;
+/// Directories remembered as durable; beyond it the memory starts anew, which costs a few syncs.
+const KNOWN_DIRECTORIES_MAX: usize = 4096;
+
+/// Opens (and creates) the folder of a store and makes writes to it durable; to be laid directly over `fs`.
+#[derive(Clone, Debug)]
+pub(crate) struct DurableWrites {
+    folder: Arc<Folder>,
+}
+
+impl DurableWrites {
+    /// Creates `root` if needed, proves that it can be written, and removes what an earlier process left half-written.
+    ///
+    /// # Errors
+    /// The folder cannot be created, read or written. Blocks; called once at start.
+    pub(crate) fn open(root: &Path) -> io::Result<Self> {
+        Ok(Self { folder: Arc::new(Folder::open(root)?) })
+    }
+
+    /// The folder, absolute.
+    pub(crate) fn root(&self) -> &Path {
+        &self.folder.root
+    }
+}
+
+impl Layer for DurableWrites {
+    fn apply_service(&self, inner: Servicer) -> Servicer {
+        Arc::new(LocalStore { inner, folder: Arc::clone(&self.folder) })
+    }
+}
+
+/// The folder and what is known about it.
+#[derive(Debug)]
+struct Folder {
+    root: PathBuf,
+    scratch: PathBuf,
+    /// Held while the process lives: who has it may remove leftovers. `None`: another process uses the folder too (the
+    /// broker decides whether that is allowed), so its temporary files are left alone.
+    _lock: Option<File>,
+    /// Directories that exist and whose names are known to be on disk.
+    durable_directories: Mutex<HashSet<PathBuf>>,
+    next_temporary: AtomicU64,
+}
+
+impl Folder {
+    fn open(root: &Path) -> io::Result<Self> {
+        fs::create_dir_all(root)?;
+        let root = root.canonicalize()?;
+        let scratch = root.join(SCRATCH);
+        fs::create_dir_all(&scratch)?;
+        let lock = File::open(&scratch)?;
+        let lock = lock.try_lock().is_ok().then_some(lock);
+        if lock.is_some() {
+            for leftover in fs::read_dir(&scratch)? {
+                fs::remove_file(leftover?.path())?;
+            }
+        }
+        for directory in root.ancestors() {
+            match sync_directory(directory) {
+                // A directory above ours that we may not read, or that cannot be synced, is not one that we made.
+                Err(error) if directory != root && is_not_ours(&error) => break,
+                other => other?,
+            }
+        }
+        let folder = Self {
+            root,
+            scratch,
+            _lock: lock,
+            durable_directories: Mutex::new(HashSet::new()),
+            next_temporary: AtomicU64::new(0),
+        };
+        let probe = folder.new_temporary()?;
+        drop(probe);
+        Ok(folder)
+    }
+
+    /// Writes one object; when it returns, the object is durable under its name. Blocks.
+    fn put(&self, key: &str, chunks: &[Bytes], if_not_exists: bool) -> io::Result<FileMetadata> {
+        let target = self.path_of(key)?;
+        let directory = target.parent().unwrap_or(&self.root);
+        let mut temporary = self.new_temporary()?;
+        write_gathered(&mut temporary.file, chunks)?;
+        temporary.file.sync_data()?;
+        let metadata = temporary.file.metadata()?;
+        self.make_directory_durable(directory)?;
+        let named =
+            if if_not_exists { fs::hard_link(&temporary.path, &target) } else { fs::rename(&temporary.path, &target) };
+        if let Err(error) = named {
+            // Someone removed the directory: the next write makes it anew.
+            self.durable_directories.lock().remove(directory);
+            return Err(error);
+        }
+        temporary.moved = !if_not_exists;
+        sync_directory(directory)?;
+        Ok(metadata)
+    }
+
+    /// The file of an object. Keys never leave the folder, nor enter `.tmp`.
+    fn path_of(&self, key: &str) -> io::Result<PathBuf> {
+        let relative = Path::new(key);
+        let inside = relative.components().all(|c| matches!(c, Component::Normal(_)));
+        if !inside || relative.starts_with(SCRATCH) || key.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{key:?} is not the key of an object")));
+        }
+        Ok(self.root.join(relative))
+    }
+
+    fn new_temporary(&self) -> io::Result<Temporary> {
+        loop {
+            let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
+            let path = self.scratch.join(format!("{}-{number}", std::process::id()));
+            match OpenOptions::new().write(true).create_new(true).open(&path) {
+                Ok(file) => return Ok(Temporary { path, file, moved: false }),
+                // Process ids repeat (in a container it is always 1); take the next number.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Creates `directory` and syncs the names of it and all directories between it and the root, once per process:
+    /// one that is found may be there since a process died before it synced it.
+    fn make_directory_durable(&self, directory: &Path) -> io::Result<()> {
+        if directory == self.root || self.durable_directories.lock().contains(directory) {
+            return Ok(());
+        }
+        fs::create_dir_all(directory)?;
+        let above = directory.ancestors().skip(1).take_while(|a| a.starts_with(&self.root));
+        for ancestor in above {
+            sync_directory(ancestor)?;
+        }
+        let mut known = self.durable_directories.lock();
+        if known.len() >= KNOWN_DIRECTORIES_MAX {
+            known.clear();
+        }
+        known.insert(directory.to_owned());
+        Ok(())
+    }
+}
+
+/// A file without its final name; removed when dropped unless it was moved there.
+struct Temporary {
+    path: PathBuf,
+    file: File,
+    moved: bool,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.moved {
+            // What cannot be removed now is removed at the next start.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn is_not_ours(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput)
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Writes all chunks in order without joining them.
+fn write_gathered(file: &mut File, chunks: &[Bytes]) -> io::Result<()> {
+    for group in chunks.chunks(GATHER_MAX) {
+        let mut slices: Vec<IoSlice<'_>> = group.iter().map(|chunk| IoSlice::new(chunk)).collect();
+        let mut rest = slices.as_mut_slice();
+        IoSlice::advance_slices(&mut rest, 0);
+        while !rest.is_empty() {
+            match file.write_vectored(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => IoSlice::advance_slices(&mut rest, written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The `fs` service with writes of our own.
+#[derive(Debug)]
+struct LocalStore {
+    inner: Servicer,
+    folder: Arc<Folder>,
+}
+
+fn not_durable_here() -> Error {
+    Error::new(ErrorKind::Unsupported, "the local store makes whole-object writes durable, nothing else")
+}
+
+impl Service for LocalStore {
+    type Reader = oio::Reader;
+    type Writer = LocalWriter;
+    type Lister = VisibleEntries;
+    type Deleter = oio::Deleter;
+    type Copier = oio::Copier;
+    type Composer = oio::Composer;
+
+    fn info(&self) -> ServiceInfo {
+        self.inner.info()
+    }
+
+    fn capability(&self) -> Capability {
+        Capability {
+            create_dir: false,
+            copy: false,
+            rename: false,
+            write_can_append: false,
+            write_with_user_metadata: false,
+            ..self.inner.capability()
+        }
+    }
+
+    async fn create_dir(&self, _: &OperationContext, _: &str, _: OpCreateDir) -> Result<RpCreateDir> {
+        Err(not_durable_here())
+    }
+
+    async fn stat(&self, context: &OperationContext, path: &str, arguments: OpStat) -> Result<RpStat> {
+        self.inner.stat(context, path, arguments).await
+    }
+
+    fn read(&self, context: &OperationContext, path: &str, arguments: OpRead) -> Result<Self::Reader> {
+        self.inner.read(context, path, arguments)
+    }
+
+    fn write(&self, _: &OperationContext, path: &str, arguments: OpWrite) -> Result<Self::Writer> {
+        if arguments.append() {
+            return Err(not_durable_here());
+        }
+        let if_not_exists = arguments.if_not_exists();
+        Ok(LocalWriter { folder: Arc::clone(&self.folder), key: path.to_owned(), if_not_exists, chunks: Vec::new() })
+    }
+
+    fn delete(&self, context: &OperationContext) -> Result<Self::Deleter> {
+        self.inner.delete(context)
+    }
+
+    fn list(&self, context: &OperationContext, path: &str, arguments: OpList) -> Result<Self::Lister> {
+        Ok(VisibleEntries { inner: self.inner.list(context, path, arguments)? })
+    }
+
+    fn copy(&self, _: &OperationContext, _: &str, _: &str, _: OpCopy) -> Result<Self::Copier> {
+        Err(not_durable_here())
+    }
+
+    async fn rename(&self, _: &OperationContext, _: &str, _: &str, _: OpRename) -> Result<RpRename> {
+        Err(not_durable_here())
+    }
+
+    async fn presign(&self, context: &OperationContext, path: &str, arguments: OpPresign) -> Result<RpPresign> {
+        self.inner.presign(context, path, arguments).await
+    }
+}
+
+/// Takes references to chunks until `close`, which writes them in one blocking task. Dropped before: nothing happened.
+/// A `close` that is given up on (time-out) may still happen; one that failed may be repeated.
+struct LocalWriter {
+    folder: Arc<Folder>,
+    key: String,
+    if_not_exists: bool,
+    chunks: Vec<Bytes>,
+}
+
+impl oio::Write for LocalWriter {
+    async fn write(&mut self, buffer: Buffer) -> Result<()> {
+        self.chunks.extend(buffer);
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<Metadata> {
+        let (folder, key, if_not_exists) = (Arc::clone(&self.folder), self.key.clone(), self.if_not_exists);
+        let chunks = self.chunks.clone();
+        let written = tokio::task::spawn_blocking(move || folder.put(&key, &chunks, if_not_exists)).await;
+        let written = written.map_err(|error| Error::new(ErrorKind::Unexpected, "writer task").set_source(error))?;
+        let metadata = written.map_err(into_store_error)?;
+        let mut object = MetadataBuilder::file(metadata.len());
+        object.last_modified(Timestamp::try_from(metadata.modified().map_err(new_std_io_error)?)?);
+        Ok(object.build())
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.chunks.clear();
+        Ok(())
+    }
+}
+
+/// A full disk is not worth a retry here: the producer's own retry comes later and says more.
+fn into_store_error(error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            Error::new(ErrorKind::ConditionNotMatch, "the object exists already").set_source(error)
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::InvalidInput => {
+            Error::new(ErrorKind::Unexpected, error.kind().to_string()).set_source(error)
+        }
+        _ => new_std_io_error(error),
+    }
+}
+
+/// A listing without `.tmp`.
+struct VisibleEntries {
+    inner: oio::Lister,
+}
+
+impl oio::List for VisibleEntries {
+    async fn next(&mut self) -> Result<Option<oio::Entry>> {
+        while let Some(entry) = self.inner.next().await? {
+            if !Path::new(entry.path()).starts_with(SCRATCH) {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+#[path = "local_store_tests.rs"]
+mod tests;

@@ -1,0 +1,261 @@
+//! Kafka's topic configs (all of 4.1): names, types, defaults, ranges, and what each means here.
+//!
+//! Any config that Kafka accepts is accepted, checked as Kafka checks it, stored and described, so that tools which set
+//! them (Connect, Streams, Schema Registry, MirrorMaker) work unchanged. Which of them the agent does not act on is said in
+//! each one's documentation and in docs/compat.md. A broker's own configs are these under their broker names, and a few
+//! facts that tools read; none is offered that is not true.
+
+use std::collections::BTreeMap;
+
+use crate::limits::{FETCH_BYTES_MAX, FRAME_BYTES_MAX, MESSAGE_BYTES_DEFAULT};
+use crate::topics::{ConfigEntry, ConfigSource, ConfigSynonym, ConfigType};
+use crate::{BrokerSettings, Cluster};
+
+#[path = "topic_config_table.rs"]
+mod table;
+
+use table::{TOPIC_CONFIGS, TopicConfig, Values};
+
+/// What appends need of a topic's configs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogConfig {
+    /// Largest batch, as sent.
+    pub(crate) max_message_bytes: usize,
+    /// Records get the time of their append.
+    pub(crate) log_append_time: bool,
+    /// How far behind the clock a CreateTime may be.
+    pub(crate) timestamp_before_max_ms: i64,
+    /// How far ahead of the clock a CreateTime may be.
+    pub(crate) timestamp_after_max_ms: i64,
+    /// `cleanup.policy` has `compact`: records need keys.
+    pub(crate) compacted: bool,
+}
+
+impl LogConfig {
+    /// Of a topic's own configs; defaults where it has none (or, which `validate` excludes, one that cannot be read).
+    pub(crate) fn from_configs(configs: &BTreeMap<String, String>) -> Self {
+        let value = |name: &str| effective(configs, name).trim();
+        let number = |name: &str, default: i64| value(name).parse().unwrap_or(default);
+        Self {
+            max_message_bytes: value("max.message.bytes").parse().unwrap_or(MESSAGE_BYTES_DEFAULT),
+            log_append_time: value("message.timestamp.type") == "LogAppendTime",
+            timestamp_before_max_ms: number("message.timestamp.before.max.ms", i64::MAX),
+            timestamp_after_max_ms: number("message.timestamp.after.max.ms", 3_600_000),
+            compacted: list_items(value("cleanup.policy")).any(|policy| policy == "compact"),
+        }
+    }
+}
+
+fn effective<'a>(configs: &'a BTreeMap<String, String>, name: &str) -> &'a str {
+    match configs.get(name) {
+        Some(value) => value,
+        None => TOPIC_CONFIGS.iter().find(|config| config.name == name).map_or("", |config| config.default),
+    }
+}
+
+/// Checks the configs of a topic that is to be created, and gives them back by name (of a repeated one the last).
+///
+/// # Errors
+/// What is wrong with the first bad one, in Kafka's words.
+pub(crate) fn validate(configs: &[(String, Option<String>)]) -> Result<BTreeMap<String, String>, String> {
+    let nulls: Vec<&str> = configs.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| name.as_str()).collect();
+    if !nulls.is_empty() {
+        return Err(format!("Null value not supported for topic configs: {}", nulls.join(",")));
+    }
+    let mut checked = BTreeMap::new();
+    for (name, value) in configs {
+        let Some(config) = TOPIC_CONFIGS.iter().find(|config| config.name == name) else {
+            return Err(format!("Unknown topic config name: {name}"));
+        };
+        let value = value.as_deref().unwrap_or_default();
+        check_value(config, value.trim())
+            .map_err(|why| format!("Invalid value {value} for configuration {name}: {why}"))?;
+        checked.insert(name.clone(), value.to_owned());
+    }
+    check_together(&checked)?;
+    Ok(checked)
+}
+
+fn check_value(config: &TopicConfig, value: &str) -> Result<(), String> {
+    match config.values {
+        Values::Boolean if value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false") => Ok(()),
+        Values::Boolean => Err("Expected value to be either true or false".to_owned()),
+        Values::Int { min, max } => {
+            let number: i32 = value.parse().map_err(|_| not_a_number("INT"))?;
+            check_range(number.into(), min.into(), max.into())
+        }
+        Values::Long { min } => {
+            let number = value.parse().map_err(|_| not_a_number("LONG"))?;
+            check_range(number, min, i64::MAX)
+        }
+        Values::Ratio => {
+            let number: f64 = value.parse().map_err(|_| not_a_number("DOUBLE"))?;
+            match number {
+                0.0..=1.0 => Ok(()),
+                number if number > 1.0 => Err("Value must be no more than 1".to_owned()),
+                _ => Err("Value must be at least 0".to_owned()),
+            }
+        }
+        Values::GzipLevel => match value.parse::<i32>().map_err(|_| not_a_number("INT"))? {
+            -1 | 1..=9 => Ok(()),
+            _ => Err("Value must be between 1 and 9 or equal to -1".to_owned()),
+        },
+        Values::OneOf(allowed) => check_one_of(value, allowed),
+        Values::ListOf(allowed) if value.is_empty() => check_one_of(value, allowed),
+        Values::ListOf(allowed) => list_items(value).try_for_each(|item| check_one_of(item, allowed)),
+        Values::ThrottledReplicas => check_throttled_replicas(config.name, value),
+    }
+}
+
+fn not_a_number(type_name: &str) -> String {
+    format!("Not a number of type {type_name}")
+}
+
+fn check_range(number: i64, min: i64, max: i64) -> Result<(), String> {
+    if number < min {
+        return Err(format!("Value must be at least {min}"));
+    }
+    if number > max {
+        return Err(format!("Value must be no more than {max}"));
+    }
+    Ok(())
+}
+
+fn check_one_of(value: &str, allowed: &[&str]) -> Result<(), String> {
+    if allowed.contains(&value) { Ok(()) } else { Err(format!("String must be one of: {}", allowed.join(", "))) }
+}
+
+fn check_throttled_replicas(name: &str, value: &str) -> Result<(), String> {
+    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let is_replica =
+        |item: &str| item.split_once(':').is_some_and(|(partition, broker)| is_number(partition) && is_number(broker));
+    if value.is_empty() || value == "*" || list_items(value).all(is_replica) {
+        return Ok(());
+    }
+    Err(format!(
+        "{name} must be the literal '*' or a list of replicas in the following format: \
+         [partitionId]:[brokerId],[partitionId]:[brokerId],..."
+    ))
+}
+
+/// Rules over more than one config, with defaults where the topic has no value of its own.
+fn check_together(configs: &BTreeMap<String, String>) -> Result<(), String> {
+    let lag = |name: &str| effective(configs, name).trim().parse::<i64>().unwrap_or_default();
+    let (min, max) = (lag("min.compaction.lag.ms"), lag("max.compaction.lag.ms"));
+    if min > max {
+        let names = ("min.compaction.lag.ms", "max.compaction.lag.ms");
+        return Err(format!("conflict topic config setting {} ({min}) > {} ({max})", names.0, names.1));
+    }
+    if effective(configs, "remote.storage.enable").trim().eq_ignore_ascii_case("true") {
+        let why = "Tiered Storage functionality is disabled in the broker. \
+                   Topic cannot be configured with remote log storage.";
+        return Err(why.to_owned());
+    }
+    Ok(())
+}
+
+fn list_items(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim)
+}
+
+/// All configs of a topic, by name: its own values where it has them, else the defaults.
+pub(crate) fn describe(configs: &BTreeMap<String, String>) -> Vec<ConfigEntry> {
+    TOPIC_CONFIGS.iter().map(|config| describe_topic_config(config, configs.get(config.name))).collect()
+}
+
+fn describe_topic_config(config: &TopicConfig, own: Option<&String>) -> ConfigEntry {
+    let synonym = |name: &str, value: &str, source| ConfigSynonym {
+        name: name.to_owned(),
+        value: Some(value.to_owned()),
+        source,
+    };
+    let mut synonyms = Vec::new();
+    if let Some(value) = own {
+        synonyms.push(synonym(config.name, value, ConfigSource::TopicConfig));
+    }
+    let default_name = config.broker_name.unwrap_or(config.name);
+    synonyms.push(synonym(default_name, config.default, ConfigSource::Default));
+    ConfigEntry {
+        name: config.name.to_owned(),
+        value: Some(own.map_or(config.default, String::as_str).to_owned()),
+        source: if own.is_some() { ConfigSource::TopicConfig } else { ConfigSource::Default },
+        config_type: config.values.config_type(),
+        read_only: false,
+        sensitive: false,
+        documentation: config.documentation.to_owned(),
+        synonyms,
+    }
+}
+
+/// The configs of this agent as a Kafka broker, by name. All are read-only: they are set where the agent is started.
+pub(crate) fn describe_broker(cluster: &Cluster, settings: &BrokerSettings) -> Vec<ConfigEntry> {
+    let mut entries: Vec<ConfigEntry> = TOPIC_CONFIGS
+        .iter()
+        .filter_map(|config| {
+            let source = ConfigSource::Default;
+            let (kind, text) = (config.values.config_type(), config.documentation);
+            Some(broker_entry(config.broker_name?, config.default, kind, source, text))
+        })
+        .collect();
+    entries.extend(describe_settings(cluster, settings));
+    entries.extend(describe_facts());
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    entries
+}
+
+/// What differs from agent to agent.
+fn describe_settings(cluster: &Cluster, settings: &BrokerSettings) -> Vec<ConfigEntry> {
+    use ConfigType::{Boolean, Int, String};
+    let entry = |name, value: &str, kind, text| broker_entry(name, value, kind, ConfigSource::StaticBroker, text);
+    let node_id = cluster.node_id.to_string();
+    let auto_create = settings.auto_create_topics.to_string();
+    let mut entries = vec![
+        entry("broker.id", &node_id, Int, "Allocated for this AGENT_ID by the metadata store."),
+        entry("node.id", &node_id, Int, "Allocated for this AGENT_ID by the metadata store."),
+        entry("broker.rack", &settings.zone, String, "AGENT_ZONE."),
+        entry("num.partitions", &settings.default_partitions.to_string(), Int, "Of topics whose creator says -1."),
+        entry("auto.create.topics.enable", &auto_create, Boolean, "Metadata requests create unknown topics."),
+    ];
+    // Empty: every client is given the address that it connected to, which is no single value.
+    if !settings.kafka_address.is_empty() {
+        let listener = format!("PLAINTEXT://{}", settings.kafka_address);
+        entries.push(entry("advertised.listeners", &listener, String, "KAFKA_ADVERTISED_ADDRESS."));
+    }
+    entries
+}
+
+/// What is the same for every agent.
+fn describe_facts() -> Vec<ConfigEntry> {
+    use ConfigType::{Boolean, Int, Short, String};
+    let entry = |name, value: &str, kind, text| broker_entry(name, value, kind, ConfigSource::Default, text);
+    let replicas = "Replication is the object store's; a topic's own factor is stored as its creator asked.";
+    vec![
+        entry("default.replication.factor", "1", Int, replicas),
+        entry("offsets.topic.replication.factor", "1", Short, replicas),
+        entry("transaction.state.log.replication.factor", "1", Short, replicas),
+        entry("transaction.state.log.min.isr", "1", Int, replicas),
+        entry("delete.topic.enable", "true", Boolean, "Topics can be deleted."),
+        entry("inter.broker.protocol.version", "4.1", String, "The Kafka release whose protocol is spoken."),
+        entry("log.retention.hours", "168", Int, "log.retention.ms in hours."),
+        entry("socket.request.max.bytes", &FRAME_BYTES_MAX.to_string(), Int, "Largest request."),
+        entry("fetch.max.bytes", &FETCH_BYTES_MAX.to_string(), Int, "Largest answer to a fetch."),
+    ]
+}
+
+fn broker_entry(name: &str, value: &str, kind: ConfigType, source: ConfigSource, documentation: &str) -> ConfigEntry {
+    let value = Some(value.to_owned());
+    ConfigEntry {
+        name: name.to_owned(),
+        value: value.clone(),
+        source,
+        config_type: kind,
+        read_only: true,
+        sensitive: false,
+        documentation: documentation.to_owned(),
+        synonyms: vec![ConfigSynonym { name: name.to_owned(), value, source }],
+    }
+}
+
+#[cfg(test)]
+#[path = "topic_config_tests.rs"]
+mod tests;

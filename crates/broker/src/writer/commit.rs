@@ -1,0 +1,218 @@
+//! The committer: uploads in lane order become committed, or definitely not, and only then are answered.
+//!
+//! Crash table: before the PUT nothing is left; after it an object without a row; after the segment commit records that
+//! consumers see and whose producers ask again. An outcome that stays unknown (fenced while resolving) is
+//! never answered: connections close.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use metadata::{CommitOutcome, RangeOutcome, Resolution, SegmentCommit, SegmentRef, StoreError};
+use segment::PartitionKey;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::flush::{Lane, Upload};
+use super::segment_plan::{PlannedRange, PlannedSegment};
+use crate::append::AppendError;
+use crate::settings::StopPoint;
+
+/// Segments in one commit, at most.
+const SEGMENTS_PER_COMMIT_MAX: usize = 32;
+/// Pauses between attempts at a transaction that did not happen.
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(20);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// What is known of a commit in the end.
+enum Decision {
+    /// It happened; per segment, per range.
+    Committed(Vec<Vec<RangeOutcome>>),
+    /// The session is fenced, nothing happened.
+    Fenced,
+    /// The session was fenced while the outcome was open.
+    Unknown,
+}
+
+impl Lane {
+    /// Takes uploads in order until the gatherer is done.
+    pub(super) async fn commit_in_order(self: Arc<Self>, mut uploads: mpsc::Receiver<Upload>) {
+        let mut next = uploads.recv().await;
+        while let Some(first) = next.take() {
+            let mut segments = Vec::new();
+            self.settle(first, &mut segments).await;
+            while segments.len() < SEGMENTS_PER_COMMIT_MAX {
+                match uploads.try_recv() {
+                    Ok(upload) if upload.put.is_finished() => self.settle(upload, &mut segments).await,
+                    Ok(upload) => {
+                        next = Some(upload);
+                        break;
+                    }
+                    Err(_) => break,
+                }
+            }
+            self.commit(segments).await;
+            if next.is_none() {
+                next = uploads.recv().await;
+            }
+        }
+    }
+
+    /// Waits for an upload. One that was given up fails its partitions' lines.
+    async fn settle(&self, upload: Upload, segments: &mut Vec<PlannedSegment>) {
+        let Upload { mut segment, put } = upload;
+        let failure = match put.await {
+            Ok(Ok(())) => {
+                self.pass(StopPoint::AfterPut);
+                return segments.push(segment);
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => panic.to_string(),
+        };
+        tracing::error!(object = %segment.object_key, error = %failure, "upload given up; its batches were not written");
+        segment.drop_failed_ranges();
+        for range in &segment.ranges {
+            self.pool.fail(&range.partition, &AppendError::StoreGaveUp);
+        }
+    }
+
+    async fn commit(&self, mut segments: Vec<PlannedSegment>) {
+        segments.iter_mut().for_each(PlannedSegment::drop_failed_ranges);
+        segments.retain(|segment| !segment.ranges.is_empty());
+        if segments.is_empty() {
+            return;
+        }
+        let mut seen = BTreeSet::new();
+        let commits: Vec<_> =
+            segments.iter().map(|segment| segment.to_commit(|range| seen.insert(range.meta.key))).collect();
+        let started = Instant::now();
+        let decision = self.decide(&segments, &commits).await;
+        let ranges = commits.iter().map(|commit| commit.ranges.len() as u64).sum();
+        let outcome = match &decision {
+            Decision::Committed(_) => "committed",
+            Decision::Fenced => "fenced",
+            Decision::Unknown => "unknown",
+        };
+        self.metrics.commit(started.elapsed().as_secs_f64(), segments.len() as u64, ranges, outcome);
+        match decision {
+            Decision::Committed(outcomes) => self.publish(&segments, &commits, &outcomes),
+            Decision::Fenced => self.give_up(&AppendError::NotLeader),
+            Decision::Unknown => self.give_up(&AppendError::Unknown),
+        }
+    }
+
+    /// Commits until the outcome is known. Metadata away: the lane stands, requests time out on their own.
+    async fn decide(&self, segments: &[PlannedSegment], commits: &[SegmentCommit]) -> Decision {
+        let session = self.status.session();
+        let mut pause = RETRY_PAUSE_MIN;
+        loop {
+            match self.metadata.commit_segments(session, commits).await {
+                Ok(CommitOutcome { segments }) => return Decision::Committed(segments),
+                Err(StoreError::Fenced) => return Decision::Fenced,
+                Err(StoreError::Unknown(error)) => {
+                    tracing::warn!(%error, "segment commit lost its reply, resolving");
+                    return self.resolve(segments, commits).await;
+                }
+                Err(error) => tracing::warn!(%error, "segment commit did not happen, trying again"),
+            }
+            self.status.metadata_failed();
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_PAUSE_MAX);
+        }
+    }
+
+    /// Settles an ambiguous commit by putting tombstones where its segments would be.
+    async fn resolve(&self, segments: &[PlannedSegment], commits: &[SegmentCommit]) -> Decision {
+        let references: Vec<SegmentRef> = segments.iter().map(PlannedSegment::reference).collect();
+        let mut pause = RETRY_PAUSE_MIN;
+        loop {
+            match self.metadata.resolve_commit(self.status.session(), &references).await {
+                Ok(resolutions) => {
+                    let outcomes =
+                        resolutions.iter().zip(commits).map(|(resolution, commit)| outcomes_of(resolution, commit));
+                    return Decision::Committed(outcomes.collect());
+                }
+                Err(StoreError::Fenced) => return Decision::Unknown,
+                Err(error) => tracing::warn!(%error, "ambiguous segment commit not resolved yet"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_PAUSE_MAX);
+        }
+    }
+
+    /// The outcome is known: high watermarks move, readers wake, producers are answered.
+    fn publish(&self, segments: &[PlannedSegment], commits: &[SegmentCommit], outcomes: &[Vec<RangeOutcome>]) {
+        self.pass(StopPoint::AfterCommit);
+        for ((segment, commit), outcomes) in segments.iter().zip(commits).zip(outcomes) {
+            self.committed_through.store(segment.lane_sequence, Ordering::Relaxed);
+            for ((range, committed), outcome) in segment.ranges.iter().zip(&commit.ranges).zip(outcomes) {
+                match outcome {
+                    RangeOutcome::Accepted => self.publish_range(segment, range, committed.snapshot.is_some()),
+                    RangeOutcome::TopicDeleted => self.reject(range, &AppendError::UnknownTopic),
+                    RangeOutcome::NotLeader | RangeOutcome::OffsetMismatch => {
+                        tracing::error!(partition = ?range.meta.key, ?outcome, "a range was rejected; its batches were not written");
+                        self.reject(range, &AppendError::NotLeader);
+                    }
+                }
+            }
+        }
+        self.tail.evict();
+    }
+
+    fn publish_range(&self, segment: &PlannedSegment, range: &PlannedRange, with_snapshot: bool) {
+        let answers = {
+            // The tail is locked first and as long, so that a reader never sees a high watermark without its tail.
+            let mut tail = range.partition.tail.lock();
+            let mut state = range.partition.state.lock();
+            if state.generation() != range.generation {
+                return; // The partition was abandoned (its topic is deleted) and has answered.
+            }
+            let (batches, answers) = state.commit(range.meta.next_offset, &segment.object_key, with_snapshot);
+            drop(state);
+            self.tail.push(&range.partition, &mut tail, batches);
+            answers
+        };
+        range.partition.wake();
+        answers.send();
+    }
+
+    fn reject(&self, range: &PlannedRange, error: &AppendError) {
+        if range.partition.state.lock().generation() != range.generation {
+            return;
+        }
+        // What is in memory no longer matches the truth: drop it, and read it anew with the next acquisition.
+        self.pool.abandon(range.meta.key, error);
+        self.status.request_acquisition();
+    }
+
+    /// This session can commit nothing any more.
+    fn give_up(&self, error: &AppendError) {
+        tracing::error!("the session is fenced; this agent writes no more");
+        self.pool.abandon_all(error);
+        self.status.set_fenced();
+    }
+
+    /// Ends the process at a named point, for crash tests.
+    fn pass(&self, point: StopPoint) {
+        if let Some((stop_at, passes)) = self.settings.stop_at
+            && stop_at == point
+            && self.stop_passes.fetch_add(1, Ordering::Relaxed) + 1 >= passes
+        {
+            tracing::error!(?point, "stop point reached, ending the process");
+            std::process::abort();
+        }
+    }
+}
+
+/// What a resolution says of each range of the commit.
+fn outcomes_of(resolution: &Resolution, commit: &SegmentCommit) -> Vec<RangeOutcome> {
+    let accepted: BTreeSet<PartitionKey> = match resolution {
+        Resolution::Failed => BTreeSet::new(),
+        Resolution::Committed(ranges) => ranges.iter().map(|range| range.key).collect(),
+    };
+    let outcome = |range: &metadata::RangeCommit| {
+        if accepted.contains(&range.key) { RangeOutcome::Accepted } else { RangeOutcome::NotLeader }
+    };
+    commit.ranges.iter().map(outcome).collect()
+}

@@ -1,0 +1,139 @@
+//! The lane: gathers waiting batches into segments, uploads them (several at a time), and commits them in order.
+//!
+//! Two tasks. The gatherer decides when a flush starts and spawns its upload; the committer takes uploads in order, commits
+//! as many as are ready in one transaction, and only then answers. What a crash leaves: objects without a row (garbage),
+//! or committed records whose producers were not answered (a retry finds them by their sequence).
+//!
+//! Invariant I5: segments of a session commit in lane order, one transaction in flight. Invariant I6: no answer before
+//! its outcome is known; an ambiguous commit stops the lane until it is resolved.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+
+use metadata::MetadataStore;
+use opendal::{Buffer, Operator};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::pool::WriterPool;
+use super::segment_plan::{self, LaneIdentity, PlannedSegment};
+use crate::append::AppendError;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::reader::tail::TailBudget;
+use crate::session::SessionStatus;
+use crate::settings::BrokerSettings;
+
+/// What both tasks of the lane need.
+pub(crate) struct Lane {
+    pub(crate) pool: Arc<WriterPool>,
+    pub(crate) metadata: Arc<dyn MetadataStore>,
+    pub(crate) store: Operator,
+    pub(crate) tail: Arc<TailBudget>,
+    pub(crate) status: Arc<SessionStatus>,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) settings: BrokerSettings,
+    pub(crate) uploads_in_flight: AtomicUsize,
+    /// Highest committed lane sequence, -1 before the first.
+    pub(crate) committed_through: Arc<AtomicI64>,
+    /// Passes of the stop point, for tests.
+    pub(crate) stop_passes: AtomicUsize,
+}
+
+/// A segment whose upload is under way.
+pub(super) struct Upload {
+    pub(super) segment: PlannedSegment,
+    pub(super) put: JoinHandle<Result<(), opendal::Error>>,
+}
+
+/// Runs the lane until the pool drains.
+pub(crate) async fn run(lane: Arc<Lane>, identity: LaneIdentity) {
+    let (uploads, to_commit) = mpsc::channel(lane.settings.uploads_in_flight.max(1));
+    let committer = tokio::spawn(Arc::clone(&lane).commit_in_order(to_commit));
+    lane.gather_until_drained(identity, uploads).await;
+    if committer.await.is_err() {
+        tracing::error!("the committer ended with a panic; this agent can write no more");
+        lane.pool.abandon_all(&AppendError::Unknown);
+        lane.status.set_fenced();
+    }
+    lane.pool.abandon_all(&AppendError::Draining);
+}
+
+impl Lane {
+    async fn gather_until_drained(self: &Arc<Self>, mut identity: LaneIdentity, uploads: mpsc::Sender<Upload>) {
+        while self.flush_is_due().await {
+            let started = Instant::now();
+            let through = self.committed_through.load(Ordering::Relaxed);
+            let segments =
+                segment_plan::gather(&self.pool, &mut identity, self.settings.flush_bytes, through, self.clock.now());
+            for mut segment in segments {
+                self.metrics.flush(segment.object_bytes, segment.ranges.len() as u64, started.elapsed().as_secs_f64());
+                let put = self.start_put(&mut segment);
+                if uploads.send(Upload { segment, put }).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Waits until a flush should start; false when the pool drains and nothing waits.
+    async fn flush_is_due(&self) -> bool {
+        loop {
+            let changed = self.pool.changed.notified();
+            let Some(since) = self.pool.waiting_since() else {
+                if self.pool.is_draining() {
+                    return false;
+                }
+                changed.await;
+                continue;
+            };
+            let uploads = self.uploads_in_flight.load(Ordering::Acquire);
+            if uploads >= self.settings.uploads_in_flight.max(1) {
+                changed.await;
+                continue;
+            }
+            let enough = self.pool.waiting_bytes() >= self.settings.flush_bytes || self.pool.is_draining();
+            let interval = self.settings.flush_interval;
+            if enough || (interval.is_zero() && uploads == 0) || (!interval.is_zero() && since.elapsed() >= interval) {
+                return true;
+            }
+            if interval.is_zero() {
+                changed.await;
+            } else {
+                let _ = tokio::time::timeout_at(since + interval, changed).await;
+            }
+        }
+    }
+
+    fn start_put(self: &Arc<Self>, segment: &mut PlannedSegment) -> JoinHandle<Result<(), opendal::Error>> {
+        let body = Buffer::from(std::mem::take(&mut segment.chunks));
+        let (key, bytes) = (Arc::clone(&segment.object_key), segment.object_bytes);
+        let in_flight = UploadInFlight::enter(Arc::clone(self));
+        tokio::spawn(async move {
+            let lane = &in_flight.0;
+            let started = Instant::now();
+            let result = lane.store.write(&key, body).await.map(|_| ());
+            lane.metrics.object_put(started.elapsed().as_secs_f64(), bytes, result.is_ok());
+            result
+        })
+    }
+}
+
+/// Counts an upload until it ends, however it ends, and then tells the gatherer.
+struct UploadInFlight(Arc<Lane>);
+
+impl UploadInFlight {
+    fn enter(lane: Arc<Lane>) -> Self {
+        lane.uploads_in_flight.fetch_add(1, Ordering::AcqRel);
+        Self(lane)
+    }
+}
+
+impl Drop for UploadInFlight {
+    fn drop(&mut self) {
+        self.0.uploads_in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.0.pool.changed.notify_one();
+    }
+}

@@ -1,0 +1,111 @@
+//! A partition that this agent leads: its state behind a lock that is never held over an await, its tail in memory,
+//! and those who wait for its high watermark.
+
+use std::collections::VecDeque;
+
+use metadata::{LeaseRow, MetadataStore, StoreError};
+use parking_lot::Mutex;
+use segment::{Offset, PartitionKey};
+use std::sync::Arc;
+use tokio::sync::{Notify, OnceCell, oneshot};
+
+use super::partition_state::{Candidate, CommittedBatch, PartitionState, Placed};
+use crate::append::{AppendError, Appended};
+
+/// Committed batches kept in memory, contiguous, ending at the high watermark.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    pub(crate) batches: VecDeque<CommittedBatch>,
+}
+
+impl Tail {
+    /// First offset in memory, if any batch is.
+    pub(crate) fn base_offset(&self) -> Option<Offset> {
+        self.batches.front().map(|batch| batch.header.base_offset)
+    }
+
+    /// Forgets batches below `offset`; returns their bytes.
+    pub(crate) fn evict_below(&mut self, offset: Offset) -> usize {
+        let mut bytes = 0;
+        while self.batches.front().is_some_and(|batch| batch.header.base_offset < offset) {
+            bytes += self.batches.pop_front().map_or(0, |batch| batch.header.total_bytes());
+        }
+        bytes
+    }
+}
+
+/// A led partition.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    pub(crate) key: PartitionKey,
+    pub(crate) state: Mutex<PartitionState>,
+    pub(crate) tail: Mutex<Tail>,
+    waiters: Mutex<Vec<Arc<Notify>>>,
+    producers_loaded: OnceCell<()>,
+}
+
+/// What became of an append when it was placed.
+pub(crate) struct PlacedAppend {
+    pub(crate) placed: Placed,
+    /// Whether it is the first to wait, so that the lane must be told of the partition.
+    pub(crate) newly_dirty: bool,
+    pub(crate) answer: oneshot::Receiver<Result<Appended, AppendError>>,
+}
+
+impl Partition {
+    pub(crate) fn new(lease: &LeaseRow) -> Self {
+        Self {
+            key: lease.key,
+            state: Mutex::new(PartitionState::new(lease)),
+            tail: Mutex::default(),
+            waiters: Mutex::default(),
+            producers_loaded: OnceCell::new(),
+        }
+    }
+
+    /// Loads what the committed log says of producers, once, before the first append.
+    pub(crate) async fn load_producers(&self, metadata: &dyn MetadataStore) -> Result<(), StoreError> {
+        let load = || async {
+            let history = metadata.producer_history(self.key).await?;
+            let damaged = |error: segment::FormatError| {
+                StoreError::Damaged(format!("producer entries of {:?}: {error}", self.key))
+            };
+            let mut batches = Vec::new();
+            for bytes in history.snapshot.iter().map(|(_, bytes)| bytes).chain(&history.entries) {
+                batches.extend(segment::decode_producer_entries(bytes).map_err(damaged)?);
+            }
+            self.state.lock().restore_producers(batches.into_iter(), history.ranges_since_snapshot);
+            Ok(())
+        };
+        self.producers_loaded.get_or_try_init(load).await.copied()
+    }
+
+    /// Gives a checked batch its place. Calls are ordered by the lock.
+    pub(crate) fn place(&self, candidate: Candidate, now: segment::TimestampMs) -> PlacedAppend {
+        let (sender, answer) = oneshot::channel();
+        let mut state = self.state.lock();
+        let was_waiting = state.has_waiting();
+        let placed = state.place(candidate, now, sender);
+        PlacedAppend { newly_dirty: !was_waiting && state.has_waiting(), placed, answer }
+    }
+
+    /// Wakes everyone who waits for the high watermark (or for an end of it).
+    pub(crate) fn wake(&self) {
+        for waiter in self.waiters.lock().drain(..) {
+            waiter.notify_one();
+        }
+    }
+
+    /// Registers a waiter; it is notified once, at the next change.
+    pub(crate) fn register(&self, waiter: &Arc<Notify>) {
+        let mut waiters = self.waiters.lock();
+        if !waiters.iter().any(|known| Arc::ptr_eq(known, waiter)) {
+            waiters.push(Arc::clone(waiter));
+        }
+    }
+
+    /// Takes a waiter out again.
+    pub(crate) fn unregister(&self, waiter: &Arc<Notify>) {
+        self.waiters.lock().retain(|known| !Arc::ptr_eq(known, waiter));
+    }
+}

@@ -1,0 +1,203 @@
+//! The writer pool: which partitions this agent leads, and the one door through which batches enter them.
+//!
+//! An append checks its batch off the partition's lock, takes its place under it, and tells the lane. Nothing is
+//! shared between partitions but the list of those that have something to flush, touched once per partition and
+//! flush.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use metadata::{LeaseRow, MetadataStore};
+use parking_lot::{Mutex, RwLock};
+use segment::{PartitionIndex, PartitionKey, TopicId};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::partition::{Partition, PlacedAppend};
+use super::partition_state::{Answers, Candidate, Placed};
+use crate::append::AppendError;
+use crate::clock::Clock;
+
+/// Partitions with something to flush, oldest first.
+#[derive(Debug, Default)]
+struct Dirty {
+    partitions: VecDeque<Arc<Partition>>,
+    /// When the first of them was put here.
+    since: Option<Instant>,
+}
+
+/// Partitions led by this agent.
+#[derive(Debug)]
+pub(crate) struct WriterPool {
+    led: RwLock<BTreeMap<TopicId, BTreeMap<PartitionIndex, Arc<Partition>>>>,
+    dirty: Mutex<Dirty>,
+    /// Signed: a gather may count a batch before the append that placed it does.
+    waiting_bytes: AtomicI64,
+    draining: AtomicBool,
+    /// Tells the lane that something waits, or that an upload ended.
+    pub(crate) changed: Notify,
+}
+
+impl WriterPool {
+    pub(crate) fn new() -> Self {
+        Self {
+            led: RwLock::default(),
+            dirty: Mutex::default(),
+            waiting_bytes: AtomicI64::new(0),
+            draining: AtomicBool::new(false),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Leads these partitions from now on.
+    pub(crate) fn lead(&self, leases: &[LeaseRow]) {
+        let mut led = self.led.write();
+        for lease in leases {
+            led.entry(lease.key.topic_id).or_default().insert(lease.key.partition, Arc::new(Partition::new(lease)));
+        }
+    }
+
+    /// The partition, if this agent leads it.
+    pub(crate) fn partition(&self, topic_id: TopicId, partition: PartitionIndex) -> Option<Arc<Partition>> {
+        self.led.read().get(&topic_id)?.get(&partition).cloned()
+    }
+
+    /// All led partitions.
+    pub(crate) fn partitions(&self) -> Vec<Arc<Partition>> {
+        self.led.read().values().flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    /// Stops leading one partition: its line fails with `error`, readers wake.
+    pub(crate) fn abandon(&self, key: PartitionKey, error: &AppendError) {
+        let partition = {
+            let mut led = self.led.write();
+            let Some(topic) = led.get_mut(&key.topic_id) else { return };
+            let partition = topic.remove(&key.partition);
+            if topic.is_empty() {
+                led.remove(&key.topic_id);
+            }
+            partition
+        };
+        if let Some(partition) = partition {
+            self.close(&partition, error);
+        }
+    }
+
+    /// Stops leading all of a topic (it is deleted).
+    pub(crate) fn abandon_topic(&self, topic_id: TopicId, error: &AppendError) {
+        let partitions = self.led.write().remove(&topic_id);
+        for partition in partitions.into_iter().flat_map(BTreeMap::into_values) {
+            self.close(&partition, error);
+        }
+    }
+
+    /// Stops leading everything (fenced, or the outcome of a commit will stay unknown).
+    pub(crate) fn abandon_all(&self, error: &AppendError) {
+        let led = std::mem::take(&mut *self.led.write());
+        for partition in led.into_values().flat_map(BTreeMap::into_values) {
+            self.close(&partition, error);
+        }
+    }
+
+    fn close(&self, partition: &Partition, error: &AppendError) {
+        let (waiting, answers) = partition.state.lock().close(error.clone());
+        self.forget_waiting(waiting, answers);
+        partition.wake();
+    }
+
+    /// Fails a partition's line; the partition goes on from what is committed.
+    pub(crate) fn fail(&self, partition: &Partition, error: &AppendError) {
+        let (waiting, answers) = partition.state.lock().fail(error);
+        self.forget_waiting(waiting, answers);
+    }
+
+    fn forget_waiting(&self, bytes: usize, answers: Answers) {
+        self.waiting_bytes.fetch_sub(signed(bytes), Ordering::Relaxed);
+        answers.send();
+    }
+
+    /// Whether new batches are refused.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Refuses new batches from now on; those in line go on.
+    pub(crate) fn start_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+        self.changed.notify_one();
+    }
+
+    /// Puts a checked batch in line.
+    pub(crate) async fn append(
+        &self,
+        partition: &Arc<Partition>,
+        candidate: Candidate,
+        metadata: &dyn MetadataStore,
+        clock: &Clock,
+    ) -> Result<PlacedAppend, AppendError> {
+        if self.is_draining() {
+            return Err(AppendError::Draining);
+        }
+        if let Err(error) = partition.load_producers(metadata).await {
+            tracing::warn!(partition = ?partition.key, %error, "producer state could not be loaded");
+            return Err(AppendError::Unavailable);
+        }
+        let placed = partition.place(candidate, clock.now());
+        if let Placed::InLine { bytes, .. } = placed.placed {
+            self.waiting_bytes.fetch_add(signed(bytes), Ordering::Relaxed);
+            if placed.newly_dirty {
+                self.mark_dirty(Arc::clone(partition));
+            } else {
+                self.changed.notify_one();
+            }
+        }
+        Ok(placed)
+    }
+
+    fn mark_dirty(&self, partition: Arc<Partition>) {
+        let mut dirty = self.dirty.lock();
+        dirty.since.get_or_insert_with(Instant::now);
+        dirty.partitions.push_back(partition);
+        drop(dirty);
+        self.changed.notify_one();
+    }
+
+    /// Since when the oldest batch waits; `None` if none does.
+    pub(crate) fn waiting_since(&self) -> Option<Instant> {
+        self.dirty.lock().since
+    }
+
+    /// Bytes that wait to be gathered.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        usize::try_from(self.waiting_bytes.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// Takes the list of partitions with something to flush.
+    pub(crate) fn take_dirty(&self) -> VecDeque<Arc<Partition>> {
+        let mut dirty = self.dirty.lock();
+        dirty.since = None;
+        std::mem::take(&mut dirty.partitions)
+    }
+
+    /// Puts partitions back that a flush had no room for, ahead of all others.
+    pub(crate) fn put_back(&self, partitions: VecDeque<Arc<Partition>>) {
+        if partitions.is_empty() {
+            return;
+        }
+        let mut dirty = self.dirty.lock();
+        for partition in partitions.into_iter().rev() {
+            dirty.partitions.push_front(partition);
+        }
+        dirty.since.get_or_insert_with(Instant::now);
+    }
+
+    /// Bytes were gathered and no longer wait.
+    pub(crate) fn gathered(&self, bytes: usize) {
+        self.waiting_bytes.fetch_sub(signed(bytes), Ordering::Relaxed);
+    }
+}
+
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,157 @@
+//! What a partition remembers of its idempotent producers, and the verdict on the next batch.
+//!
+//! The committed part is a function of the committed log: it is rebuilt from the newest snapshot and the ranges after
+//! it. The pending part lies over it and holds what has its place in line; it is dropped as a whole when the line
+//! fails. Checks run against the pending part, so a producer may pipeline.
+//!
+//! Invariant I4: an entry's batches ascend by offset, are of one epoch, and are at most [`BATCHES_KEPT`].
+
+use std::collections::{BTreeMap, VecDeque};
+
+use segment::{Offset, ProducerBatch, ProducerEpoch, ProducerId, RecordBatchHeader, TimestampMs};
+
+use crate::limits::PRODUCER_ID_EXPIRATION_MS;
+
+/// How many of a producer's last batches can be recognised again, as Kafka's.
+const BATCHES_KEPT: usize = 5;
+
+/// What becomes of a batch with a producer id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SequenceVerdict {
+    /// It is the next one.
+    Next,
+    /// It is this earlier batch again.
+    Duplicate(ProducerBatch),
+    /// A newer epoch has written.
+    FencedEpoch,
+    /// Not the sequence that follows.
+    OutOfOrder {
+        /// What would have followed.
+        expected: i32,
+    },
+}
+
+#[derive(Clone, Debug, Default)]
+struct ProducerEntry {
+    epoch: ProducerEpoch,
+    batches: VecDeque<ProducerBatch>,
+}
+
+impl ProducerEntry {
+    fn push(&mut self, batch: ProducerBatch) {
+        if batch.producer_epoch != self.epoch {
+            self.batches.clear();
+            self.epoch = batch.producer_epoch;
+        }
+        debug_assert!(self.batches.back().is_none_or(|last| last.last_offset < batch.base_offset), "I4");
+        self.batches.push_back(batch);
+        if self.batches.len() > BATCHES_KEPT {
+            self.batches.pop_front();
+        }
+    }
+
+    fn check(&self, header: &RecordBatchHeader) -> SequenceVerdict {
+        if header.producer_epoch < self.epoch {
+            return SequenceVerdict::FencedEpoch;
+        }
+        let again = |batch: &&ProducerBatch| {
+            batch.producer_epoch == header.producer_epoch
+                && batch.base_sequence == header.base_sequence
+                && batch.last_sequence == header.last_sequence()
+        };
+        if let Some(batch) = self.batches.iter().find(again) {
+            return SequenceVerdict::Duplicate(*batch);
+        }
+        let expected = match self.batches.back() {
+            Some(last) if header.producer_epoch == self.epoch => next_sequence(last.last_sequence),
+            _ => 0,
+        };
+        if header.base_sequence == expected { SequenceVerdict::Next } else { SequenceVerdict::OutOfOrder { expected } }
+    }
+}
+
+/// Sequences wrap from 2^31-1 to 0.
+fn next_sequence(sequence: i32) -> i32 {
+    sequence.checked_add(1).unwrap_or(0)
+}
+
+#[derive(Debug)]
+struct PendingEntry {
+    entry: ProducerEntry,
+    in_flight: usize,
+}
+
+/// Producers of one partition.
+#[derive(Debug, Default)]
+pub(crate) struct ProducerState {
+    committed: BTreeMap<ProducerId, ProducerEntry>,
+    pending: BTreeMap<ProducerId, PendingEntry>,
+}
+
+impl ProducerState {
+    /// Applies a batch of the committed log (ascending by offset).
+    pub(crate) fn apply_committed(&mut self, batch: ProducerBatch) {
+        self.committed.entry(batch.producer_id).or_default().push(batch);
+        if let Some(pending) = self.pending.get_mut(&batch.producer_id) {
+            pending.in_flight -= 1;
+            if pending.in_flight == 0 {
+                self.pending.remove(&batch.producer_id);
+            }
+        }
+    }
+
+    /// The verdict on a batch, against what is in line. A producer nobody remembers may start anywhere (KIP-360).
+    pub(crate) fn check(&self, header: &RecordBatchHeader) -> SequenceVerdict {
+        let id = header.producer_id;
+        match self.pending.get(&id).map(|pending| &pending.entry).or_else(|| self.committed.get(&id)) {
+            Some(entry) => entry.check(header),
+            None => SequenceVerdict::Next,
+        }
+    }
+
+    /// Puts a batch in line after its check.
+    pub(crate) fn push_pending(&mut self, batch: ProducerBatch) {
+        let committed = &self.committed;
+        let pending = self.pending.entry(batch.producer_id).or_insert_with(|| PendingEntry {
+            entry: committed.get(&batch.producer_id).cloned().unwrap_or_default(),
+            in_flight: 0,
+        });
+        pending.entry.push(batch);
+        pending.in_flight += 1;
+    }
+
+    /// Forgets everything in line.
+    pub(crate) fn drop_pending(&mut self) {
+        self.pending.clear();
+    }
+
+    /// Forgets producers that have not written since `now` less Kafka's `producer.id.expiration.ms`.
+    pub(crate) fn expire(&mut self, now: TimestampMs) {
+        let oldest = now.saturating_sub(PRODUCER_ID_EXPIRATION_MS);
+        self.committed.retain(|_, entry| entry.batches.back().is_some_and(|last| last.timestamp >= oldest));
+    }
+
+    /// The committed state followed by `entries`, as a snapshot: ascending by offset.
+    pub(crate) fn snapshot_with(&self, entries: &[ProducerBatch]) -> Vec<ProducerBatch> {
+        let mut state = self.committed.clone();
+        for batch in entries {
+            state.entry(batch.producer_id).or_default().push(*batch);
+        }
+        let mut batches: Vec<_> = state.into_values().flat_map(|entry| entry.batches).collect();
+        batches.sort_unstable_by_key(|batch| batch.base_offset);
+        batches
+    }
+}
+
+/// What is remembered of a batch.
+pub(crate) fn remember(header: &RecordBatchHeader, base_offset: Offset, timestamp: TimestampMs) -> ProducerBatch {
+    ProducerBatch {
+        producer_id: header.producer_id,
+        producer_epoch: header.producer_epoch,
+        base_sequence: header.base_sequence,
+        last_sequence: header.last_sequence(),
+        base_offset,
+        last_offset: base_offset + Offset::from(header.last_offset_delta),
+        timestamp,
+    }
+}

@@ -1,0 +1,200 @@
+//! One round of gathering: waiting batches of all partitions become segments, one per organization.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use metadata::{RangeCommit, SegmentCommit, SegmentRef};
+use rand::Rng;
+use rand::rngs::StdRng;
+use segment::{
+    LaneSequence, ObjectKey, OrganizationId, RangeMeta, SegmentBuilder, SegmentIdentity, SessionId, TimestampMs,
+};
+use uuid::Uuid;
+
+use super::partition::Partition;
+use super::partition_state::Gathered;
+use super::pool::WriterPool;
+use crate::limits::RANGES_PER_SNAPSHOT;
+
+/// What names the segments of a session.
+#[derive(Debug)]
+pub(crate) struct LaneIdentity {
+    pub(crate) cluster_id: Uuid,
+    pub(crate) session: SessionId,
+    pub(crate) next_sequence: LaneSequence,
+    pub(crate) rng: StdRng,
+}
+
+impl LaneIdentity {
+    fn next_key(&mut self, organization: OrganizationId) -> (LaneSequence, Arc<str>) {
+        let lane_sequence = self.next_sequence;
+        self.next_sequence += 1;
+        let key = ObjectKey { organization, session: self.session, lane_sequence, unique: self.rng.random() };
+        (lane_sequence, key.to_string().into())
+    }
+}
+
+/// A range on its way.
+#[derive(Debug)]
+pub(crate) struct PlannedRange {
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) generation: u64,
+    pub(crate) append_time: TimestampMs,
+    pub(crate) meta: RangeMeta,
+}
+
+/// A segment on its way.
+#[derive(Debug)]
+pub(crate) struct PlannedSegment {
+    pub(crate) lane_sequence: LaneSequence,
+    pub(crate) object_key: Arc<str>,
+    pub(crate) organization: OrganizationId,
+    pub(crate) object_bytes: u64,
+    /// The object as slices; taken by the upload.
+    pub(crate) chunks: Vec<Bytes>,
+    pub(crate) ranges: Vec<PlannedRange>,
+}
+
+struct OpenSegment {
+    lane_sequence: LaneSequence,
+    object_key: Arc<str>,
+    builder: SegmentBuilder,
+    ranges: Vec<(Arc<Partition>, u64, TimestampMs)>,
+}
+
+/// Gathers what waits, up to about `bytes_max`, into one segment per organization.
+pub(crate) fn gather(
+    pool: &WriterPool,
+    lane: &mut LaneIdentity,
+    bytes_max: usize,
+    committed_through: LaneSequence,
+    now: TimestampMs,
+) -> Vec<PlannedSegment> {
+    let mut open: BTreeMap<OrganizationId, OpenSegment> = BTreeMap::new();
+    let mut dirty = pool.take_dirty();
+    let mut left = bytes_max;
+    let mut unfinished = std::collections::VecDeque::new();
+    while left > 0 {
+        let Some(partition) = dirty.pop_front() else { break };
+        let organization = partition.key.organization;
+        let open_segment = |lane: &mut LaneIdentity| {
+            let (lane_sequence, object_key) = lane.next_key(organization);
+            let cluster_id = lane.cluster_id;
+            let identity = SegmentIdentity {
+                cluster_id,
+                organization,
+                session: lane.session,
+                lane_sequence,
+                committed_through,
+                written_at: now,
+            };
+            OpenSegment { lane_sequence, object_key, builder: SegmentBuilder::new(identity), ranges: Vec::new() }
+        };
+        let gathered = partition
+            .state
+            .lock()
+            .gather(left, || Arc::clone(&open.entry(organization).or_insert_with(|| open_segment(lane)).object_key));
+        let Some(gathered) = gathered else { continue };
+        left = left.saturating_sub(gathered.bytes);
+        pool.gathered(gathered.bytes);
+        if gathered.more {
+            unfinished.push_back(Arc::clone(&partition));
+        }
+        if let Some(segment) = open.get_mut(&organization) {
+            segment.add(partition, gathered);
+        }
+    }
+    unfinished.append(&mut dirty);
+    pool.put_back(unfinished);
+    open.into_iter().map(|(organization, segment)| segment.finish(organization)).collect()
+}
+
+impl OpenSegment {
+    fn add(&mut self, partition: Arc<Partition>, gathered: Gathered) {
+        self.builder.begin_range(partition.key, gathered.leader_epoch, gathered.predecessor.to_string());
+        for (header, placed) in gathered.batches {
+            self.builder.push(placed, &header);
+        }
+        self.ranges.push((partition, gathered.generation, gathered.append_time));
+    }
+
+    fn finish(self, organization: OrganizationId) -> PlannedSegment {
+        let finished = self.builder.finish();
+        assert_eq!(finished.ranges.len(), self.ranges.len(), "every gathered partition has its range");
+        let ranges = self.ranges.into_iter().zip(finished.ranges);
+        PlannedSegment {
+            lane_sequence: self.lane_sequence,
+            object_key: self.object_key,
+            organization,
+            object_bytes: finished.object_bytes,
+            chunks: finished.chunks,
+            ranges: ranges
+                .map(|((partition, generation, append_time), meta)| PlannedRange {
+                    partition,
+                    generation,
+                    append_time,
+                    meta,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl PlannedSegment {
+    /// Leaves out ranges whose partition failed since they were gathered; they were answered then.
+    pub(crate) fn drop_failed_ranges(&mut self) {
+        self.ranges.retain(|range| range.partition.state.lock().generation() == range.generation);
+    }
+
+    /// How a lost reply is resolved.
+    pub(crate) fn reference(&self) -> SegmentRef {
+        SegmentRef {
+            lane_sequence: self.lane_sequence,
+            object_key: self.object_key.to_string(),
+            organization: self.organization,
+        }
+    }
+
+    /// What is to be committed. `snapshot_for` says whether a partition may get a producer snapshot in this commit.
+    pub(crate) fn to_commit(&self, mut snapshot_for: impl FnMut(&PlannedRange) -> bool) -> SegmentCommit {
+        let ranges = self.ranges.iter().map(|range| range.to_commit(snapshot_for(range))).collect();
+        SegmentCommit {
+            lane_sequence: self.lane_sequence,
+            object_key: self.object_key.to_string(),
+            organization: self.organization,
+            object_bytes: to_i64(self.object_bytes),
+            ranges,
+        }
+    }
+}
+
+impl PlannedRange {
+    fn to_commit(&self, snapshot_allowed: bool) -> RangeCommit {
+        let snapshot = snapshot_allowed.then(|| self.snapshot()).flatten();
+        RangeCommit {
+            key: self.meta.key,
+            leader_epoch: self.meta.leader_epoch,
+            base_offset: self.meta.base_offset,
+            next_offset: self.meta.next_offset,
+            byte_start: to_i64(self.meta.byte_start),
+            byte_len: to_i64(self.meta.byte_len),
+            checksum: self.meta.checksum,
+            max_timestamp: self.meta.max_timestamp,
+            append_time: self.append_time,
+            producers: self.meta.producers.clone(),
+            snapshot,
+        }
+    }
+
+    /// A producer snapshot as of this range's end, if one is due.
+    fn snapshot(&self) -> Option<Bytes> {
+        let entries = segment::decode_producer_entries(&self.meta.producers).ok()?;
+        let snapshot = self.partition.state.lock().snapshot_due(&entries, RANGES_PER_SNAPSHOT)?;
+        Some(segment::encode_producer_entries(&snapshot))
+    }
+}
+
+fn to_i64(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,86 @@
+//! The version table: which APIs are served in which versions. ApiVersions is derived from it.
+//!
+//! The minimums matter as much as the maximums: librdkafka before 2.11.1 switches a feature on only if one exact
+//! version lies inside the advertised range (gzip and snappy: Produce 0; lz4: FindCoordinator 0; zstd: Produce 7 and
+//! Fetch 10; record headers: Produce 3 and Fetch 4), and kafka-go and kafkajs do not look at minimums at all. So
+//! Produce is advertised from 0 though 0 to 2 are not served; Apache Kafka 4 does the same (KAFKA-18659).
+
+use kafka_protocol::messages::ApiKey;
+
+use crate::schema::{self, Body};
+
+/// One API.
+#[derive(Debug)]
+pub(crate) struct Api {
+    pub(crate) key: ApiKey,
+    /// Its name, for metrics and logs.
+    pub(crate) name: &'static str,
+    /// Lowest version in ApiVersions.
+    pub(crate) advertised_min: i16,
+    /// Lowest version that is answered; a lower one closes the connection.
+    pub(crate) served_min: i16,
+    /// Highest version, advertised and served.
+    pub(crate) max: i16,
+    /// First version with compact lengths and tagged fields.
+    pub(crate) flexible_since: i16,
+    /// What the body looks like.
+    pub(crate) body: Body,
+}
+
+impl Api {
+    /// The API of that key, if it is served.
+    pub(crate) fn of_key(key: i16) -> Option<&'static Self> {
+        APIS.iter().find(|api| api.key as i16 == key)
+    }
+
+    /// Whether this version is answered.
+    pub(crate) fn serves(&self, version: i16) -> bool {
+        (self.served_min..=self.max).contains(&version)
+    }
+
+    const fn new(key: ApiKey, name: &'static str, versions: (i16, i16), flexible_since: i16, body: Body) -> Self {
+        Self { key, name, advertised_min: versions.0, served_min: versions.0, max: versions.1, flexible_since, body }
+    }
+
+    const fn advertised_from(mut self, version: i16) -> Self {
+        self.advertised_min = version;
+        self
+    }
+}
+
+/// Every API, by key.
+pub(crate) const APIS: &[Api] = &[
+    Api::new(ApiKey::Produce, "Produce", (3, 13), 9, schema::PRODUCE).advertised_from(0),
+    Api::new(ApiKey::Fetch, "Fetch", (4, 18), 12, schema::FETCH),
+    Api::new(ApiKey::ListOffsets, "ListOffsets", (1, 10), 6, schema::LIST_OFFSETS),
+    Api::new(ApiKey::Metadata, "Metadata", (0, 13), 9, schema::METADATA),
+    Api::new(ApiKey::FindCoordinator, "FindCoordinator", (0, 6), 3, schema::FIND_COORDINATOR),
+    Api::new(ApiKey::ApiVersions, "ApiVersions", (0, 4), 3, schema::API_VERSIONS),
+    Api::new(ApiKey::CreateTopics, "CreateTopics", (2, 7), 5, schema::CREATE_TOPICS),
+    Api::new(ApiKey::DeleteTopics, "DeleteTopics", (1, 6), 4, schema::DELETE_TOPICS),
+    Api::new(ApiKey::InitProducerId, "InitProducerId", (0, 5), 2, schema::INIT_PRODUCER_ID),
+    Api::new(ApiKey::OffsetForLeaderEpoch, "OffsetForLeaderEpoch", (2, 4), 4, schema::OFFSET_FOR_LEADER_EPOCH),
+    Api::new(ApiKey::DescribeConfigs, "DescribeConfigs", (1, 4), 4, schema::DESCRIBE_CONFIGS),
+    Api::new(ApiKey::CreatePartitions, "CreatePartitions", (0, 3), 2, schema::CREATE_PARTITIONS),
+    Api::new(ApiKey::DescribeCluster, "DescribeCluster", (0, 2), 0, schema::DESCRIBE_CLUSTER),
+    Api::new(ApiKey::DescribeTopicPartitions, "DescribeTopicPartitions", (0, 0), 0, schema::DESCRIBE_TOPIC_PARTITIONS),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_by_key() {
+        assert!(APIS.is_sorted_by_key(|api| api.key as i16));
+    }
+
+    #[test]
+    fn every_exact_version_that_old_librdkafka_gates_on_is_advertised() {
+        let gates = [(0, 0), (0, 3), (1, 4), (10, 0), (2, 1), (22, 0), (0, 7), (1, 10), (23, 2)];
+        for (key, version) in gates {
+            let api = Api::of_key(key).unwrap();
+            assert!((api.advertised_min..=api.max).contains(&version), "{} {version}", api.name);
+        }
+    }
+}

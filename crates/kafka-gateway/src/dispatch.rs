@@ -1,0 +1,202 @@
+//! From a frame to a request in flight: look the API up, walk, decode, hand over to its handler.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::{FrontEnd, MemoryPermit};
+use bytes::Bytes;
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request};
+use tokio::time::{Instant, timeout};
+
+use crate::api::Api;
+use crate::connection::InFlight;
+use crate::context::Context;
+use crate::frame::{FRAME_BYTES_MIN, Frame};
+use crate::handlers;
+use crate::preflight::{self, Malformed};
+use crate::reply::{self, Reply};
+
+/// How long a request waits for the memory it will take decoded; its frame is held meanwhile.
+const DECODE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Why a frame is no request of ours. The connection is closed, as Apache Kafka does.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    /// No such API.
+    #[error("unknown API key {0}")]
+    UnknownApi(i16),
+    /// Not this version of it.
+    #[error("{name} version {version} is not served")]
+    UnsupportedVersion {
+        /// The API.
+        name: &'static str,
+        /// The version asked for.
+        version: i16,
+    },
+    /// The bytes are not that request.
+    #[error("malformed {name} version {version}: {source}")]
+    Malformed {
+        /// The API.
+        name: &'static str,
+        /// Its version.
+        version: i16,
+        /// What is wrong.
+        source: Malformed,
+    },
+    /// The budget had no memory for the decoded request.
+    #[error("no memory to decode a request")]
+    Memory,
+}
+
+/// One request, on its way to its handler and back.
+pub(crate) struct Call {
+    pub(crate) context: Arc<Context>,
+    pub(crate) version: i16,
+    pub(crate) correlation_id: i32,
+    api: &'static Api,
+    body: Bytes,
+    began: Instant,
+    /// Memory of the frame and of what was decoded from it: held until the answer is there.
+    memory: Arc<MemoryPermit>,
+}
+
+/// Starts one request: when this returns, a Produce has its place in the log.
+///
+/// # Errors
+/// As [`Refused`] says; the connection cannot go on.
+pub(crate) async fn start(context: &Arc<Context>, frame: Frame) -> Result<InFlight, Refused> {
+    let Frame { bytes, permit: mut memory } = frame;
+    let Some((&[k0, k1, v0, v1, c0, c1, c2, c3], _)) = bytes.split_first_chunk::<FRAME_BYTES_MIN>() else {
+        return Err(Refused::UnknownApi(-1)); // frames are never shorter
+    };
+    let key = i16::from_be_bytes([k0, k1]);
+    let version = i16::from_be_bytes([v0, v1]);
+    let correlation_id = i32::from_be_bytes([c0, c1, c2, c3]);
+    let api = Api::of_key(key).ok_or(Refused::UnknownApi(key))?;
+    let began = Instant::now();
+    if !api.serves(version) {
+        if api.key == ApiKey::ApiVersions {
+            // The one API whose version cannot be negotiated: its refusal is readable by every client.
+            let response = handlers::api_versions::unsupported_version();
+            let call = Call {
+                context: context.clone(),
+                version: 0,
+                correlation_id,
+                api,
+                body: bytes,
+                began,
+                memory: Arc::new(memory),
+            };
+            return Ok(in_flight(false, async move { call.send(&response, true) }));
+        }
+        return Err(Refused::UnsupportedVersion { name: api.name, version });
+    }
+    let walked = preflight::walk(api, version, &bytes).map_err(|source| Refused::Malformed {
+        name: api.name,
+        version,
+        source,
+    })?;
+    if walked.decoded_bytes > 0 {
+        let decoded = timeout(DECODE_WAIT_MAX, context.broker.budget().acquire(walked.decoded_bytes)).await;
+        memory.merge(decoded.map_err(|_| Refused::Memory)?);
+    }
+    let body = bytes.slice(walked.body_at..);
+    route(Call { context: context.clone(), version, correlation_id, api, body, began, memory: Arc::new(memory) }).await
+}
+
+async fn route(call: Call) -> Result<InFlight, Refused> {
+    use handlers as h;
+    match call.api.key {
+        ApiKey::Produce => {
+            let request = call.decode()?;
+            let started = h::produce::start(&call.context, call.version, request, &call.memory).await;
+            Ok(in_flight(true, async move {
+                match started.answered().await {
+                    h::produce::Outcome::Answer { response, error } => call.send(&response, error),
+                    h::produce::Outcome::Nothing => call.ended(Reply::Nothing, false),
+                    h::produce::Outcome::Close(reason) => call.ended(Reply::Close(reason), true),
+                }
+            }))
+        }
+        ApiKey::Fetch => {
+            let request = call.decode()?;
+            Ok(in_flight(false, async move {
+                let response = h::fetch::handle(&call.context, call.version, request).await;
+                let error = response.has_error();
+                match response.encode(call.version, call.correlation_id) {
+                    Some(pieces) => call.ended(Reply::Send(pieces), error),
+                    None => call.ended(Reply::Close("a fetch answer is larger than a frame"), true),
+                }
+            }))
+        }
+        ApiKey::ListOffsets => later(call, false, h::list_offsets::handle, h::list_offsets::has_error),
+        ApiKey::Metadata => later(call, true, h::metadata::handle, h::metadata::has_error),
+        ApiKey::FindCoordinator => later(call, false, h::find_coordinator::handle, |_| true),
+        ApiKey::ApiVersions => later(call, false, h::api_versions::handle, |response| response.error_code != 0),
+        ApiKey::CreateTopics => later(call, true, h::create_topics::handle, h::create_topics::has_error),
+        ApiKey::DeleteTopics => later(call, true, h::delete_topics::handle, h::delete_topics::has_error),
+        ApiKey::InitProducerId => later(call, true, h::init_producer_id::handle, |response| response.error_code != 0),
+        ApiKey::OffsetForLeaderEpoch => {
+            later(call, false, h::offset_for_leader_epoch::handle, h::offset_for_leader_epoch::has_error)
+        }
+        ApiKey::DescribeConfigs => later(call, false, h::describe_configs::handle, h::describe_configs::has_error),
+        ApiKey::CreatePartitions => later(call, true, h::create_partitions::handle, h::create_partitions::has_error),
+        ApiKey::DescribeCluster => later(call, false, h::describe_cluster::handle, |response| response.error_code != 0),
+        ApiKey::DescribeTopicPartitions => {
+            later(call, false, h::describe_topic_partitions::handle, h::describe_topic_partitions::has_error)
+        }
+        key => Err(Refused::UnknownApi(key as i16)), // not in the version table
+    }
+}
+
+fn in_flight(has_effects: bool, reply: impl Future<Output = Reply> + Send + 'static) -> InFlight {
+    InFlight { reply: Box::pin(reply), has_effects }
+}
+
+/// A request that runs when its turn to be answered comes.
+fn later<R, F, Fut>(
+    call: Call,
+    has_effects: bool,
+    handler: F,
+    has_error: fn(&R::Response) -> bool,
+) -> Result<InFlight, Refused>
+where
+    R: Request + Send + 'static,
+    R::Response: Send + Sync,
+    F: FnOnce(Arc<Context>, i16, R) -> Fut + Send + 'static,
+    Fut: Future<Output = R::Response> + Send,
+{
+    let request = call.decode::<R>()?;
+    Ok(in_flight(has_effects, async move {
+        let response = handler(call.context.clone(), call.version, request).await;
+        let error = has_error(&response);
+        call.send(&response, error)
+    }))
+}
+
+impl Call {
+    fn decode<R: Decodable>(&self) -> Result<R, Refused> {
+        R::decode(&mut self.body.clone(), self.version).map_err(|_| Refused::Malformed {
+            name: self.api.name,
+            version: self.version,
+            source: Malformed::Undecodable,
+        })
+    }
+
+    fn send<T: Encodable + HeaderVersion>(&self, response: &T, error: bool) -> Reply {
+        match reply::encode(self.api.key, self.version, self.correlation_id, response) {
+            Ok(piece) => self.ended(Reply::Send(vec![piece]), error),
+            Err(bug) => {
+                tracing::error!(error = %bug, "a response does not encode");
+                self.ended(Reply::Close("internal error"), true)
+            }
+        }
+    }
+
+    fn ended(&self, reply: Reply, error: bool) -> Reply {
+        let seconds = self.began.elapsed().as_secs_f64();
+        self.context.broker.metrics().request(FrontEnd::Kafka, self.api.name, seconds, error);
+        reply
+    }
+}

@@ -1,0 +1,10 @@
+//! The Kafka front end over byte streams, against a real broker in memory.
+
+#![expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "lengths in tests are small")]
+
+mod admin;
+mod connection;
+mod harness;
+mod malformed;
+mod metadata;
+mod produce_and_fetch;

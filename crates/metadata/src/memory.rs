@@ -1,4 +1,0 @@
-//! The in-memory model.
-/// stub
-#[derive(Debug, Default)]
-pub struct MemoryStore {}

@@ -1,0 +1,184 @@
+//! The in-memory model: what the store means, in its plainest form.
+//!
+//! One mutex around ordered maps; each method takes it once, so every method is a transaction. It reads no wall
+//! clock and draws no random number (both are arguments), so that a simulation over it repeats exactly. Nothing
+//! survives the process.
+
+mod segments;
+mod sessions;
+mod topics;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use parking_lot::{Mutex, MutexGuard};
+use segment::{
+    LaneSequence, LeaderEpoch, Offset, OrganizationId, PartitionIndex, PartitionKey, ProducerId, SessionId,
+    TimestampMs, TopicId,
+};
+use uuid::Uuid;
+
+use crate::{Registration, StoreError, TopicRow};
+
+/// How the next segment commit (or resolution) goes wrong; see [`MemoryStore::fail_next`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailPoint {
+    /// It does not happen, and the caller is told so (`NotCommitted`).
+    NotCommitted,
+    /// It happens, and the caller is told `Unknown`.
+    CommittedReplyLost,
+    /// It does not happen, and the caller is told `Unknown`.
+    DroppedReplyLost,
+}
+
+/// A metadata store in memory, with faults on demand.
+pub struct MemoryStore {
+    cluster_id: Uuid,
+    clock: Box<dyn Fn() -> TimestampMs + Send + Sync>,
+    state: Mutex<State>,
+    faults: Mutex<Faults>,
+}
+
+impl std::fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryStore").field("cluster_id", &self.cluster_id).finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct Faults {
+    next: VecDeque<FailPoint>,
+    unavailable: bool,
+}
+
+impl MemoryStore {
+    /// An empty store. `clock` is what the traits call the database's clock, in ms since the Unix epoch.
+    pub fn new(cluster_id: Uuid, clock: impl Fn() -> TimestampMs + Send + Sync + 'static) -> Self {
+        Self {
+            cluster_id,
+            clock: Box::new(clock),
+            state: Mutex::new(State::default()),
+            faults: Mutex::new(Faults::default()),
+        }
+    }
+
+    /// Lets the next `commit_segments` or `resolve_commit`, whichever comes first, fail in this way. Repeated calls
+    /// queue: one fail point per such call.
+    pub fn fail_next(&self, point: FailPoint) {
+        self.faults.lock().next.push_back(point);
+    }
+
+    /// While set, every call answers `NotCommitted`: the database cannot be reached.
+    pub fn set_unavailable(&self, unavailable: bool) {
+        self.faults.lock().unavailable = unavailable;
+    }
+
+    /// Begins a transaction: the state under its lock, unless the store is unavailable.
+    fn begin(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        if self.faults.lock().unavailable {
+            return Err(StoreError::NotCommitted("simulated outage".into()));
+        }
+        Ok(self.state.lock())
+    }
+
+    /// Runs a transaction of the commit path with the next fail point, if one is queued.
+    fn run_commit<T>(&self, apply: impl FnOnce(&mut State) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut state = self.begin()?;
+        match self.faults.lock().next.pop_front() {
+            None => apply(&mut state),
+            Some(FailPoint::NotCommitted) => Err(StoreError::NotCommitted("simulated failure".into())),
+            Some(FailPoint::DroppedReplyLost) => Err(StoreError::Unknown("simulated lost reply".into())),
+            Some(FailPoint::CommittedReplyLost) => {
+                apply(&mut state)?;
+                Err(StoreError::Unknown("simulated lost reply".into()))
+            }
+        }
+    }
+}
+
+/// The place of one segment: each is taken at most once, by a segment or by a tombstone.
+type Slot = (SessionId, LaneSequence, OrganizationId);
+
+/// The tables. Deleted topics stay (with `deleted` set) until they are purged.
+#[derive(Default)]
+struct State {
+    topics: BTreeMap<(OrganizationId, TopicId), Topic>,
+    name_floors: BTreeMap<(OrganizationId, String), LeaderEpoch>,
+    partitions: BTreeMap<PartitionKey, Partition>,
+    /// Keyed by start offset, so that an acquisition at the same offset replaces.
+    leader_epochs: BTreeMap<(PartitionKey, Offset), LeaderEpoch>,
+    node_ids: BTreeMap<String, i32>,
+    sessions: BTreeMap<SessionId, Session>,
+    segments: BTreeMap<Slot, Segment>,
+    object_keys: BTreeMap<String, Slot>,
+    ranges: BTreeMap<(PartitionKey, Offset), Range>,
+    snapshots: BTreeMap<(PartitionKey, Offset), bytes::Bytes>,
+    next_producer_id: ProducerId,
+}
+
+struct Topic {
+    row: TopicRow,
+    deleted: bool,
+}
+
+struct Partition {
+    session: Option<SessionId>,
+    leader_epoch: LeaderEpoch,
+    next_offset: Offset,
+    log_start_offset: Offset,
+    last_append_time: TimestampMs,
+    deleted: bool,
+}
+
+struct Session {
+    registration: Registration,
+    node_id: i32,
+    active: bool,
+    renewals: u64,
+}
+
+struct Segment {
+    tombstone: bool,
+}
+
+struct Range {
+    row: crate::RangeRow,
+    session: SessionId,
+    lane_sequence: LaneSequence,
+    producers: bytes::Bytes,
+}
+
+impl State {
+    fn is_active(&self, session: SessionId) -> bool {
+        self.sessions.get(&session).is_some_and(|s| s.active)
+    }
+
+    fn require_active(&self, session: SessionId) -> Result<(), StoreError> {
+        if self.is_active(session) { Ok(()) } else { Err(StoreError::Fenced) }
+    }
+
+    /// Adds unleased partitions that start at the name's leader-epoch floor.
+    fn add_partitions(&mut self, topic: &TopicRow, indexes: std::ops::Range<PartitionIndex>) {
+        let floor = self.name_floors.get(&(topic.organization, topic.name.clone())).copied().unwrap_or(-1);
+        for partition in indexes {
+            let key = PartitionKey { organization: topic.organization, topic_id: topic.topic_id, partition };
+            self.partitions.insert(
+                key,
+                Partition {
+                    session: None,
+                    leader_epoch: floor,
+                    next_offset: 0,
+                    log_start_offset: 0,
+                    last_append_time: -1,
+                    deleted: false,
+                },
+            );
+        }
+    }
+
+    /// The keys of a topic's partitions that have a row.
+    fn partition_keys(&self, organization: OrganizationId, topic_id: TopicId) -> BTreeSet<PartitionKey> {
+        let first = PartitionKey { organization, topic_id, partition: PartitionIndex::MIN };
+        let last = PartitionKey { organization, topic_id, partition: PartitionIndex::MAX };
+        self.partitions.range(first..=last).map(|(key, _)| *key).collect()
+    }
+}

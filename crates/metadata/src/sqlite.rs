@@ -1,7 +1,0 @@
-//! SQLite.
-/// stub
-#[derive(Debug)]
-pub struct SqliteStore {}
-/// stub
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {}

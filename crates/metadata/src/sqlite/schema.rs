@@ -1,0 +1,15 @@
+//! The schema's versions, embedded: each file of `migrations/sqlite` once, in order, never changed after a release.
+
+use sqlx::{
+    SqlSafeStr,
+    migrate::{Migration, MigrationType, Migrator},
+};
+
+/// `PRAGMA application_id` of a StreamHouse metadata file: "StHs".
+pub(super) const APPLICATION_ID: i64 = 0x5374_4873;
+
+/// Every version this binary knows.
+pub(super) fn migrator() -> Migrator {
+    let init = include_str!("../../migrations/sqlite/0001_init.sql").into_sql_str();
+    Migrator::with_migrations(vec![Migration::new(1, "init".into(), MigrationType::Simple, init, false)])
+}

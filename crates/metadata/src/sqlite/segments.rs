@@ -1,0 +1,201 @@
+//! Segments on SQLite: hands commits to the writer, resolves them, and reads ranges.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::FutureExt;
+use segment::{Offset, PartitionKey, SessionId, TimestampMs};
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
+use tokio::sync::oneshot;
+
+use super::{
+    SqliteStore, column,
+    commit::{EncodedSegment, is_active},
+    database_clock, key_columns, not_committed, topic_bytes,
+    writer::CommitRequest,
+};
+use crate::{
+    CommitOutcome, CommittedRange, LastSegment, ProducerHistory, RangeRow, Resolution, SegmentCommit, SegmentRef,
+    Segments, StoreError,
+};
+
+#[async_trait]
+impl Segments for SqliteStore {
+    async fn commit_segments(
+        &self,
+        session: SessionId,
+        segments: &[SegmentCommit],
+    ) -> Result<CommitOutcome, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let segments = segments.iter().map(EncodedSegment::new).collect();
+        self.writer.commit(CommitRequest { session: session.0, segments, reply }).await?;
+        answer.await.map_err(|_| StoreError::Unknown("the metadata writer stopped".into()))?
+    }
+
+    async fn resolve_commit(&self, session: SessionId, segments: &[SegmentRef]) -> Result<Vec<Resolution>, StoreError> {
+        let segments = segments.to_vec();
+        self.transact(move |connection| {
+            async move {
+                if !is_active(connection, session.0).await? {
+                    return Err(StoreError::Fenced);
+                }
+                let mut resolutions = Vec::with_capacity(segments.len());
+                for segment in &segments {
+                    resolutions.push(resolve_segment(connection, session, segment).await?);
+                }
+                Ok(resolutions)
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn ranges_from(&self, key: PartitionKey, from: Offset, limit: u32) -> Result<Vec<RangeRow>, StoreError> {
+        let sql = "
+            SELECT r.base_offset, r.next_offset, r.leader_epoch, s.object_key, r.byte_start, r.byte_len, r.checksum,
+                   r.max_timestamp
+              FROM ranges AS r JOIN segments AS s
+                ON s.session = r.session AND s.lane_sequence = r.lane_sequence AND s.organization = r.organization
+             WHERE r.organization = $1 AND r.topic_id = $2 AND r.partition = $3 AND r.next_offset > $4
+               AND r.base_offset >= coalesce(
+                   (SELECT max(b.base_offset) FROM ranges AS b
+                     WHERE b.organization = $1 AND b.topic_id = $2 AND b.partition = $3 AND b.base_offset <= $4), 0)
+             ORDER BY r.base_offset LIMIT $5";
+        let statement = bind_key(sql, key).bind(from).bind(i64::from(limit));
+        self.read_all(statement).await?.iter().map(range_row).collect()
+    }
+
+    async fn range_at_timestamp(
+        &self,
+        key: PartitionKey,
+        from: Offset,
+        timestamp: TimestampMs,
+    ) -> Result<Option<RangeRow>, StoreError> {
+        // A scan in offset order that stops at the first hit, of narrow columns of one partition: see docs/metadata.md.
+        let sql = "
+            SELECT r.base_offset, r.next_offset, r.leader_epoch, s.object_key, r.byte_start, r.byte_len, r.checksum,
+                   r.max_timestamp
+              FROM (SELECT * FROM ranges AS f
+                     WHERE f.organization = $1 AND f.topic_id = $2 AND f.partition = $3
+                       AND f.next_offset > $4 AND f.max_timestamp >= $5
+                       AND f.base_offset >= coalesce(
+                           (SELECT max(b.base_offset) FROM ranges AS b
+                             WHERE b.organization = $1 AND b.topic_id = $2 AND b.partition = $3
+                               AND b.base_offset <= $4), 0)
+                     ORDER BY f.base_offset LIMIT 1) AS r
+              JOIN segments AS s
+                ON s.session = r.session AND s.lane_sequence = r.lane_sequence AND s.organization = r.organization";
+        let row = self.read_first(bind_key(sql, key).bind(from).bind(timestamp)).await?;
+        row.as_ref().map(range_row).transpose()
+    }
+
+    async fn range_of_max_timestamp(&self, key: PartitionKey, from: Offset) -> Result<Option<RangeRow>, StoreError> {
+        let sql = "
+            SELECT r.base_offset, r.next_offset, r.leader_epoch, s.object_key, r.byte_start, r.byte_len, r.checksum,
+                   r.max_timestamp
+              FROM (SELECT * FROM ranges AS f
+                     WHERE f.organization = $1 AND f.topic_id = $2 AND f.partition = $3 AND f.next_offset > $4
+                     ORDER BY f.max_timestamp DESC, f.base_offset LIMIT 1) AS r
+              JOIN segments AS s
+                ON s.session = r.session AND s.lane_sequence = r.lane_sequence AND s.organization = r.organization";
+        let row = self.read_first(bind_key(sql, key).bind(from)).await?;
+        row.as_ref().map(range_row).transpose()
+    }
+
+    async fn producer_history(&self, key: PartitionKey) -> Result<ProducerHistory, StoreError> {
+        // One statement, so that snapshot and ranges are of one moment. The snapshot's row comes first.
+        let sql = "
+            WITH newest AS (
+                SELECT as_of_offset, snapshot FROM producer_snapshots
+                 WHERE organization = $1 AND topic_id = $2 AND partition = $3
+                 ORDER BY as_of_offset DESC LIMIT 1)
+            SELECT 0 AS part, as_of_offset AS at, snapshot AS bytes FROM newest
+             UNION ALL
+            SELECT 1, base_offset, producers FROM ranges
+             WHERE organization = $1 AND topic_id = $2 AND partition = $3
+               AND base_offset >= coalesce((SELECT as_of_offset FROM newest), 0)
+             ORDER BY part, at";
+        let mut history = ProducerHistory::default();
+        for row in self.read_all(bind_key(sql, key)).await? {
+            let bytes = Bytes::from(column::<Vec<u8>>(&row, 2)?);
+            if column::<i64>(&row, 0)? == 0 {
+                history.snapshot = Some((column(&row, 1)?, bytes));
+                continue;
+            }
+            history.ranges_since_snapshot += 1;
+            if !bytes.is_empty() {
+                history.entries.push(bytes);
+            }
+        }
+        Ok(history)
+    }
+
+    async fn last_segments(&self) -> Result<Vec<LastSegment>, StoreError> {
+        let sql = "
+            SELECT session, last FROM
+                (SELECT session,
+                        (SELECT g.lane_sequence FROM segments AS g WHERE g.session = s.session AND g.kind = 1
+                          ORDER BY g.lane_sequence DESC LIMIT 1) AS last
+                   FROM sessions AS s)
+             WHERE last IS NOT NULL ORDER BY session";
+        let rows = self.read_all(sqlx::query(sql)).await?;
+        let last =
+            |row: &SqliteRow| Ok(LastSegment { session: SessionId(column(row, 0)?), lane_sequence: column(row, 1)? });
+        rows.iter().map(last).collect()
+    }
+}
+
+/// Puts a tombstone where nothing is, and reads what is there otherwise. A slot that another object took can never be
+/// this object's, so that is a failure too.
+async fn resolve_segment(
+    connection: &mut SqliteConnection,
+    session: SessionId,
+    segment: &SegmentRef,
+) -> Result<Resolution, StoreError> {
+    let insert = "
+        INSERT INTO segments (session, lane_sequence, organization, object_key, kind, object_bytes, created_at)
+        VALUES ($1, $2, $3, $4, 0, 0, $5) ON CONFLICT DO NOTHING";
+    sqlx::query(insert)
+        .bind(session.0)
+        .bind(segment.lane_sequence)
+        .bind(segment.organization.0)
+        .bind(segment.object_key.clone())
+        .bind(database_clock())
+        .execute(&mut *connection)
+        .await
+        .map_err(not_committed)?;
+    let committed: Option<i64> = sqlx::query_scalar("SELECT 1 FROM segments WHERE object_key = $1 AND kind = 1")
+        .bind(segment.object_key.clone())
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(not_committed)?;
+    if committed.is_none() {
+        return Ok(Resolution::Failed);
+    }
+    let ranges = "
+        SELECT r.organization, r.topic_id, r.partition, r.base_offset
+          FROM segments AS s JOIN ranges AS r
+            ON r.session = s.session AND r.lane_sequence = s.lane_sequence AND r.organization = s.organization
+         WHERE s.object_key = $1 ORDER BY r.topic_id, r.partition, r.base_offset";
+    let rows =
+        sqlx::query(ranges).bind(segment.object_key.clone()).fetch_all(connection).await.map_err(not_committed)?;
+    let committed = |row| Ok(CommittedRange { key: key_columns(row, 0)?, base_offset: column(row, 3)? });
+    Ok(Resolution::Committed(rows.iter().map(committed).collect::<Result<_, StoreError>>()?))
+}
+
+fn bind_key(sql: &'static str, key: PartitionKey) -> super::reader::Statement {
+    sqlx::query(sql).bind(key.organization.0).bind(topic_bytes(key.topic_id)).bind(key.partition)
+}
+
+/// A row of the columns every range query selects.
+fn range_row(row: &SqliteRow) -> Result<RangeRow, StoreError> {
+    Ok(RangeRow {
+        base_offset: column(row, 0)?,
+        next_offset: column(row, 1)?,
+        leader_epoch: column(row, 2)?,
+        object_key: column(row, 3)?,
+        byte_start: column(row, 4)?,
+        byte_len: column(row, 5)?,
+        checksum: column(row, 6)?,
+        max_timestamp: column(row, 7)?,
+    })
+}

@@ -1,0 +1,224 @@
+//! Topics on SQLite.
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use segment::{LeaderEpoch, Offset, OrganizationId, PartitionIndex, TopicId};
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
+
+use super::{SqliteStore, column, database_clock, not_committed, topic_bytes, uuid_column};
+use crate::{CreatePartitionsError, CreateTopicError, DeleteTopicError, NewTopic, StoreError, TopicRow, Topics};
+
+/// Columns as [`topic_row`] reads them.
+const SELECT_LIVE: &str = "
+    SELECT organization, topic_id, name, partition_count, replication_factor, configs, created_at
+      FROM topics WHERE deleted = 0 ORDER BY organization, name";
+
+#[async_trait]
+impl Topics for SqliteStore {
+    async fn organization(&self, name: &str) -> Result<Option<OrganizationId>, StoreError> {
+        let statement = sqlx::query("SELECT organization FROM organizations WHERE name = $1").bind(name.to_owned());
+        let row = self.read_first(statement).await?;
+        row.map(|row| column(&row, 0).map(OrganizationId)).transpose()
+    }
+
+    async fn create_topic(&self, topic: NewTopic) -> Result<TopicRow, CreateTopicError> {
+        self.transact(move |connection| create_topic(connection, topic).boxed()).await
+    }
+
+    async fn delete_topic(&self, organization: OrganizationId, topic_id: TopicId) -> Result<(), DeleteTopicError> {
+        self.transact(move |connection| delete_topic(connection, organization, topic_id).boxed()).await
+    }
+
+    async fn create_partitions(
+        &self,
+        organization: OrganizationId,
+        topic_id: TopicId,
+        total: i32,
+    ) -> Result<TopicRow, CreatePartitionsError> {
+        self.transact(move |connection| create_partitions(connection, organization, topic_id, total).boxed()).await
+    }
+
+    async fn list_topics(&self) -> Result<Vec<TopicRow>, StoreError> {
+        self.read_all(sqlx::query(SELECT_LIVE)).await?.iter().map(topic_row).collect()
+    }
+
+    async fn purge_deleted(&self, rows: u32) -> Result<u64, StoreError> {
+        self.transact(move |connection| purge_deleted(connection, u64::from(rows)).boxed()).await
+    }
+
+    async fn leader_epochs(
+        &self,
+        organization: OrganizationId,
+        topic_id: TopicId,
+        partition: PartitionIndex,
+    ) -> Result<Vec<(LeaderEpoch, Offset)>, StoreError> {
+        let sql = "
+            SELECT leader_epoch, start_offset FROM leader_epochs
+             WHERE organization = $1 AND topic_id = $2 AND partition = $3 ORDER BY start_offset";
+        let statement = sqlx::query(sql).bind(organization.0).bind(topic_bytes(topic_id)).bind(partition);
+        let rows = self.read_all(statement).await?;
+        rows.iter().map(|row| Ok((column(row, 0)?, column(row, 1)?))).collect()
+    }
+}
+
+async fn create_topic(connection: &mut SqliteConnection, topic: NewTopic) -> Result<TopicRow, CreateTopicError> {
+    // Names are equal only if metric names are, so this finds the topic itself and every name that would collide.
+    let metric_name = topic.name.replace('.', "_");
+    let taken = "
+        SELECT organization, topic_id, name, partition_count, replication_factor, configs, created_at
+          FROM topics WHERE organization = $1 AND metric_name = $2 AND deleted = 0";
+    let taken = sqlx::query(taken).bind(topic.organization.0).bind(metric_name.clone());
+    if let Some(row) = taken.fetch_optional(&mut *connection).await.map_err(not_committed)? {
+        let found = topic_row(&row)?;
+        return Err(if found.name == topic.name {
+            CreateTopicError::AlreadyExists(Box::new(found))
+        } else {
+            CreateTopicError::Collides(found.name)
+        });
+    }
+    let row = TopicRow {
+        organization: topic.organization,
+        topic_id: topic.topic_id,
+        name: topic.name,
+        partition_count: topic.partition_count,
+        replication_factor: topic.replication_factor,
+        configs: topic.configs,
+        created_at: database_clock(),
+    };
+    let configs = serde_json::to_string(&row.configs).map_err(|error| StoreError::NotCommitted(Box::new(error)))?;
+    let insert = "
+        INSERT INTO topics (organization, topic_id, name, metric_name, partition_count, replication_factor, configs,
+                            created_at, deleted)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)";
+    let insert = sqlx::query(insert).bind(row.organization.0).bind(topic_bytes(row.topic_id)).bind(row.name.clone());
+    let insert = insert.bind(metric_name).bind(row.partition_count).bind(row.replication_factor);
+    insert.bind(configs).bind(row.created_at).execute(&mut *connection).await.map_err(not_committed)?;
+    insert_partitions(connection, &row, 0).await?;
+    Ok(row)
+}
+
+/// Inserts the topic's partitions from `first` on, unleased, at the name's leader-epoch floor.
+async fn insert_partitions(connection: &mut SqliteConnection, topic: &TopicRow, first: i32) -> Result<(), StoreError> {
+    let sql = "
+        WITH RECURSIVE indexes (i) AS (SELECT $3 UNION ALL SELECT i + 1 FROM indexes WHERE i + 1 < $4)
+        INSERT INTO partitions (organization, topic_id, partition, session, leader_epoch, next_offset,
+                                log_start_offset, last_append_time, deleted)
+        SELECT $1, $2, i, NULL,
+               coalesce((SELECT leader_epoch FROM topic_name_floors WHERE organization = $1 AND name = $5), -1),
+               0, 0, -1, 0
+          FROM indexes";
+    let insert = sqlx::query(sql).bind(topic.organization.0).bind(topic_bytes(topic.topic_id)).bind(first);
+    let insert = insert.bind(topic.partition_count).bind(topic.name.clone());
+    insert.execute(connection).await.map(|_| ()).map_err(not_committed)
+}
+
+async fn delete_topic(
+    connection: &mut SqliteConnection,
+    organization: OrganizationId,
+    topic_id: TopicId,
+) -> Result<(), DeleteTopicError> {
+    let mark = "
+        UPDATE topics SET deleted = 1 WHERE organization = $1 AND topic_id = $2 AND deleted = 0";
+    let close = "
+        UPDATE partitions SET deleted = 1, session = NULL WHERE organization = $1 AND topic_id = $2";
+    let floor = "
+        INSERT INTO topic_name_floors (organization, name, leader_epoch)
+        SELECT t.organization, t.name, max(p.leader_epoch)
+          FROM topics AS t JOIN partitions AS p ON p.organization = t.organization AND p.topic_id = t.topic_id
+         WHERE t.organization = $1 AND t.topic_id = $2 GROUP BY t.organization, t.name
+        ON CONFLICT DO UPDATE SET leader_epoch = max(leader_epoch, excluded.leader_epoch)";
+    for (index, sql) in [mark, close, floor].into_iter().enumerate() {
+        let statement = sqlx::query(sql).bind(organization.0).bind(topic_bytes(topic_id));
+        let done = statement.execute(&mut *connection).await.map_err(not_committed)?;
+        if index == 0 && done.rows_affected() == 0 {
+            return Err(DeleteTopicError::Unknown);
+        }
+    }
+    Ok(())
+}
+
+async fn create_partitions(
+    connection: &mut SqliteConnection,
+    organization: OrganizationId,
+    topic_id: TopicId,
+    total: i32,
+) -> Result<TopicRow, CreatePartitionsError> {
+    let find = "
+        SELECT organization, topic_id, name, partition_count, replication_factor, configs, created_at
+          FROM topics WHERE organization = $1 AND topic_id = $2 AND deleted = 0";
+    let find = sqlx::query(find).bind(organization.0).bind(topic_bytes(topic_id));
+    let Some(found) = find.fetch_optional(&mut *connection).await.map_err(not_committed)? else {
+        return Err(CreatePartitionsError::Unknown);
+    };
+    let mut topic = topic_row(&found)?;
+    let current = topic.partition_count;
+    if total <= current {
+        return Err(CreatePartitionsError::NotMore { current });
+    }
+    topic.partition_count = total;
+    sqlx::query("UPDATE topics SET partition_count = $3 WHERE organization = $1 AND topic_id = $2")
+        .bind(organization.0)
+        .bind(topic_bytes(topic_id))
+        .bind(total)
+        .execute(&mut *connection)
+        .await
+        .map_err(not_committed)?;
+    insert_partitions(connection, &topic, current).await?;
+    Ok(topic)
+}
+
+/// Deletes at most `rows` rows of deleted topics, each topic's own row last.
+async fn purge_deleted(connection: &mut SqliteConnection, rows: u64) -> Result<u64, StoreError> {
+    // "Up to the last of the first $3 rows", because a row-value IN would visit every row of the organization.
+    const STEPS: [&str; 5] = [
+        "DELETE FROM ranges WHERE organization = $1 AND topic_id = $2 AND (partition, base_offset) <=
+            (SELECT partition, base_offset FROM
+                (SELECT partition, base_offset FROM ranges WHERE organization = $1 AND topic_id = $2
+                  ORDER BY partition, base_offset LIMIT $3)
+              ORDER BY partition DESC, base_offset DESC LIMIT 1)",
+        "DELETE FROM producer_snapshots WHERE rowid IN
+            (SELECT rowid FROM producer_snapshots WHERE organization = $1 AND topic_id = $2 LIMIT $3)",
+        "DELETE FROM leader_epochs WHERE organization = $1 AND topic_id = $2 AND (partition, start_offset) <=
+            (SELECT partition, start_offset FROM
+                (SELECT partition, start_offset FROM leader_epochs WHERE organization = $1 AND topic_id = $2
+                  ORDER BY partition, start_offset LIMIT $3)
+              ORDER BY partition DESC, start_offset DESC LIMIT 1)",
+        "DELETE FROM partitions WHERE organization = $1 AND topic_id = $2 AND partition <=
+            (SELECT max(partition) FROM
+                (SELECT partition FROM partitions WHERE organization = $1 AND topic_id = $2
+                  ORDER BY partition LIMIT $3))",
+        "DELETE FROM topics WHERE organization = $1 AND topic_id = $2 AND deleted = 1 AND $3 > 0",
+    ];
+    let mut left = rows;
+    while left > 0 {
+        let next =
+            "SELECT organization, topic_id FROM topics WHERE deleted = 1 ORDER BY organization, topic_id LIMIT 1";
+        let Some(topic) = sqlx::query(next).fetch_optional(&mut *connection).await.map_err(not_committed)? else {
+            break;
+        };
+        let (organization, topic_id): (i64, Vec<u8>) = (column(&topic, 0)?, column(&topic, 1)?);
+        for sql in STEPS {
+            let limit = i64::try_from(left).unwrap_or(i64::MAX);
+            let step = sqlx::query(sql).bind(organization).bind(topic_id.clone()).bind(limit);
+            left -= step.execute(&mut *connection).await.map_err(not_committed)?.rows_affected().min(left);
+            if left == 0 {
+                break;
+            }
+        }
+    }
+    Ok(rows - left)
+}
+
+/// A row of the columns every topic query selects.
+fn topic_row(row: &SqliteRow) -> Result<TopicRow, StoreError> {
+    let configs: &str = column(row, 5)?;
+    Ok(TopicRow {
+        organization: OrganizationId(column(row, 0)?),
+        topic_id: TopicId(uuid_column(row, 1)?),
+        name: column(row, 2)?,
+        partition_count: column(row, 3)?,
+        replication_factor: column(row, 4)?,
+        configs: serde_json::from_str(configs).map_err(|error| StoreError::Damaged(format!("configs: {error}")))?,
+        created_at: column(row, 6)?,
+    })
+}

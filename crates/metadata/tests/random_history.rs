@@ -1,0 +1,193 @@
+//! The same random history on the model and on SQLite: every outcome is the same, clocks aside.
+
+use std::fmt::Write;
+
+use metadata::{
+    MemoryStore, MetadataStore, Segments, Sessions, SqliteOptions, SqliteStore,
+    conformance::fixture::{key, new_topic, range, reference, registration, segment, topic_id},
+};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use segment::{OrganizationId, SessionId};
+
+const HISTORIES: u64 = 40;
+const STEPS: usize = 150;
+/// Steps choose among this many of the latest topics.
+const TOPICS: u32 = 4;
+
+/// One step, drawn before it is applied, so that both stores get the same.
+#[derive(Clone, Debug)]
+enum Step {
+    Open(u32),
+    Renew(i64),
+    Close(i64),
+    Create { topic: u32, name: u32, partitions: i32 },
+    Delete(u32),
+    Grow { topic: u32, total: i32 },
+    Acquire { session: i64, topic: u32 },
+    Commit { session: i64, lanes: Vec<(i64, Vec<RangeStep>)> },
+    Resolve { session: i64, lane: i64 },
+    Purge(u32),
+    Read { topic: u32, partition: i32, from: i64 },
+}
+
+#[derive(Clone, Debug)]
+struct RangeStep {
+    topic: u32,
+    partition: i32,
+    epoch: i32,
+    base: i64,
+    records: i64,
+    snapshot: bool,
+}
+
+/// `created` counts the topics so far: an id is used once, and steps go to the latest ones.
+fn draw(rng: &mut SmallRng, created: &mut u32) -> Step {
+    let (topic, session) = (rng.random_range(created.saturating_sub(TOPICS)..*created), rng.random_range(1..12));
+    match rng.random_range(0..100) {
+        0..4 => Step::Open(rng.random_range(0..3)),
+        4..9 => Step::Renew(session),
+        9..11 => Step::Close(session),
+        11..22 => {
+            *created += 1;
+            Step::Create { topic: *created - 1, name: rng.random_range(0..4), partitions: rng.random_range(1..4) }
+        }
+        22..25 => Step::Delete(topic),
+        25..28 => Step::Grow { topic, total: rng.random_range(1..5) },
+        28..42 => Step::Acquire { session, topic },
+        42..78 => {
+            let mut lanes = Vec::new();
+            for _ in 0..rng.random_range(1..4) {
+                let mut ranges: Vec<RangeStep> = Vec::new();
+                for partition in 0..rng.random_range(1..4) {
+                    ranges.push(RangeStep {
+                        topic,
+                        partition,
+                        epoch: rng.random_range(0..3),
+                        base: rng.random_range(0..4),
+                        records: rng.random_range(1..3),
+                        snapshot: rng.random_bool(0.2),
+                    });
+                }
+                lanes.push((rng.random_range(0..60), ranges));
+            }
+            Step::Commit { session, lanes }
+        }
+        78..84 => Step::Resolve { session, lane: rng.random_range(0..60) },
+        84..87 => Step::Purge(rng.random_range(1..8)),
+        _ => Step::Read { topic, partition: rng.random_range(0..4), from: rng.random_range(0..8) },
+    }
+}
+
+/// Lets most commits hit: by the session that holds the lease, under its epoch, at its offset, into a free slot.
+async fn aim(model: &MemoryStore, step: &mut Step, rng: &mut SmallRng, number: usize) {
+    let Step::Commit { session, lanes } = step else { return };
+    let mut next = std::collections::BTreeMap::new();
+    for (lane, ranges) in lanes {
+        *lane = if rng.random_bool(0.9) { i64::try_from(number).unwrap_or(0) * 4 + *lane % 4 } else { *lane };
+        for range in ranges.iter_mut().filter(|_| rng.random_bool(0.9)) {
+            let key = key(range.topic, range.partition);
+            for agent in model.list_agents().await.expect("list") {
+                if let Some(epoch) = model.confirm_leases(agent.session, &[key]).await.expect("read")[0] {
+                    (*session, range.epoch) = (agent.session.0, epoch);
+                }
+            }
+            let committed = model.ranges_from(key, 0, u32::MAX).await.expect("read");
+            range.base = *next.entry(key).or_insert(committed.last().map_or(0, |last| last.next_offset));
+            next.insert(key, range.base + range.records);
+        }
+    }
+}
+
+/// Applies a step and says everything it answered, without times.
+async fn apply(store: &dyn MetadataStore, step: &Step) -> String {
+    let mut said = String::new();
+    let organization = OrganizationId::DEFAULT;
+    let _ = match step.clone() {
+        Step::Open(agent) => {
+            let opened = store.open_session(&registration(&format!("agent-{agent}"))).await;
+            write!(said, "{:?}", opened.map(|opened| (opened.session, opened.node_id, opened.fenced)))
+        }
+        Step::Renew(session) => write!(said, "{:?}", store.renew_session(SessionId(session)).await.map(|_| ())),
+        Step::Close(session) => write!(said, "{:?}", store.close_session(SessionId(session)).await),
+        Step::Create { topic, name, partitions } => {
+            let created = store.create_topic(new_topic(topic, &format!("name-{name}"), partitions)).await;
+            match created {
+                Ok(row) => write!(said, "{} {}", row.name, row.partition_count),
+                Err(error) => write!(said, "{error}"),
+            }
+        }
+        Step::Delete(topic) => write!(said, "{:?}", store.delete_topic(organization, topic_id(topic)).await),
+        Step::Grow { topic, total } => {
+            let grown = store.create_partitions(organization, topic_id(topic), total).await;
+            write!(said, "{:?}", grown.map(|row| row.partition_count))
+        }
+        Step::Acquire { session, topic } => {
+            let keys: Vec<_> = (0..4).map(|partition| key(topic, partition)).collect();
+            let rows = store.acquire_leases(SessionId(session), &keys).await;
+            let held = store.confirm_leases(SessionId(session), &keys).await;
+            write!(said, "{rows:?} {held:?}")
+        }
+        Step::Commit { session, lanes } => {
+            let segments: Vec<_> = lanes.iter().map(|(lane, ranges)| to_segment(session, *lane, ranges)).collect();
+            write!(said, "{:?}", store.commit_segments(SessionId(session), &segments).await)
+        }
+        Step::Resolve { session, lane } => {
+            let session = SessionId(session);
+            write!(said, "{:?}", store.resolve_commit(session, &[reference(session, lane)]).await)
+        }
+        Step::Purge(rows) => write!(said, "{:?}", store.purge_deleted(rows).await),
+        Step::Read { topic, partition, from } => return read(store, topic, partition, from).await,
+    };
+    said
+}
+
+fn to_segment(session: i64, lane: i64, ranges: &[RangeStep]) -> metadata::SegmentCommit {
+    let ranges = ranges.iter().map(|step| {
+        let mut row = range(key(step.topic, step.partition), step.epoch, step.base, step.base + step.records);
+        row.producers = vec![7; usize::try_from(lane % 3).unwrap_or(0)].into();
+        row.snapshot = step.snapshot.then(|| format!("{session}/{lane}").into());
+        row.max_timestamp = (lane * 7) % 5;
+        row
+    });
+    segment(SessionId(session), lane, ranges.collect())
+}
+
+async fn read(store: &dyn MetadataStore, topic: u32, partition: i32, from: i64) -> String {
+    let key = key(topic, partition);
+    let names: Vec<_> =
+        store.list_topics().await.expect("list").into_iter().map(|row| (row.name, row.topic_id)).collect();
+    format!(
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {names:?}",
+        store.ranges_from(key, from, 3).await,
+        store.range_at_timestamp(key, from, from).await,
+        store.range_of_max_timestamp(key, from).await,
+        store.producer_history(key).await,
+        store.leader_epochs(key.organization, key.topic_id, partition).await,
+        store.last_segments().await,
+        store.list_agents().await,
+    )
+}
+
+#[tokio::test]
+async fn random_histories_have_the_same_outcomes_in_both_stores() {
+    let mut accepted = 0;
+    for seed in 0..HISTORIES {
+        let (mut rng, mut created) = (SmallRng::seed_from_u64(seed), 1);
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let options = SqliteOptions { new_cluster_id: uuid::Uuid::from_u128(7) };
+        let sqlite = SqliteStore::open(&folder.path().join("metadata.db"), options).await.expect("opens");
+        let memory = MemoryStore::new(uuid::Uuid::from_u128(7), || 0);
+        // A start in which something can happen, then chance.
+        let start =
+            [Step::Open(0), Step::Create { topic: 0, name: 0, partitions: 3 }, Step::Acquire { session: 1, topic: 0 }];
+        for number in 0..STEPS {
+            let mut step = start.get(number).cloned().unwrap_or_else(|| draw(&mut rng, &mut created));
+            aim(&memory, &mut step, &mut rng, number).await;
+            let (model, real) = (apply(&memory, &step).await, apply(&sqlite, &step).await);
+            assert_eq!(model, real, "seed {seed}, step {number}: {step:?}");
+            accepted += model.matches("Accepted").count();
+        }
+        sqlite.close().await;
+    }
+    assert!(accepted > 300, "only {accepted} accepted ranges: the histories say little");
+}
