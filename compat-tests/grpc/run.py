@@ -176,7 +176,6 @@ def unknown() -> None:
 def bad_arguments() -> None:
     topic = create_topic()
     expect_status(grpc.StatusCode.INVALID_ARGUMENT, produce, topic)
-    expect_status(grpc.StatusCode.INVALID_ARGUMENT, produce, "", b"v")
     expect_status(grpc.StatusCode.INVALID_ARGUMENT, produce, topic, b"v", producer_id="no number", producer_epoch=0,
                   base_sequence=0)
     expect_status(grpc.StatusCode.INVALID_ARGUMENT, produce, topic, b"v", base_sequence=0)

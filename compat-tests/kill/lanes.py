@@ -108,8 +108,13 @@ class FollowingConsumer(threading.Thread):
             following[message.partition()] = message.offset() + 1
             self.seen.append(Seen(message.partition(), message.offset(), message.value()))
 
-    def finish(self) -> None:
-        """Stops following."""
+    def finish(self, records: int, within_s: float) -> None:
+        """Stops once it has seen the whole log of `records`; complains if that takes longer than `within_s`."""
+        deadline = time.monotonic() + within_s
+        while len(self.seen) < records and not self.errors and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if len(self.seen) < records:
+            self.errors.append(f"unseen: the consumer that followed has {len(self.seen)} of {records} records")
         self._stopped.set()
         self.join()
         self._consumer.close()

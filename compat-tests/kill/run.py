@@ -25,6 +25,7 @@ from lanes import IDEMPOTENT, SINGLE_SHOT, FollowingConsumer, ProducerLane, read
 
 TOPIC = "kill-test"
 DRAIN_S = 60
+UNSEEN_S = 30
 STOP_POINT_S = 60
 
 
@@ -85,7 +86,7 @@ def run(options: argparse.Namespace, agent: AgentProcess) -> list[str]:
     agent.kill()  # the final read is served by a process that saw none of the writes
     agent.start()
     log = read_log(agent.kafka, TOPIC, options.partitions, DRAIN_S)
-    follower.finish()
+    follower.finish(len(log), UNSEEN_S)
     sends = [send for lane in lanes for send in lane.sends.values()]
     code = agent.terminate()
     complaints = [f"{a.kind}: {a.what}" for a in check(sends, log, follower.seen)]
