@@ -106,7 +106,7 @@ impl Keeper {
     }
 
     async fn note_progress(&mut self, noted: &mut i64) {
-        let committed = self.committed_through.load(Ordering::Relaxed);
+        let committed = self.committed_through.load(Ordering::Acquire);
         if committed <= *noted {
             return;
         }

@@ -64,7 +64,7 @@ fn check_header(batch: &[u8], config: &LogConfig, zstd_allowed: bool) -> Result<
         return Err(invalid("a partition takes exactly one record batch a request, there is none"));
     }
     let header = RecordBatchHeader::parse(batch).map_err(|error| match error {
-        BatchError::Magic(_) => invalid(error),
+        BatchError::Magic(0 | 1) => invalid(error),
         _ => AppendError::Corrupt(error.to_string()),
     })?;
     segment::check_header(&header, batch.len()).map_err(|error| match error {

@@ -27,12 +27,19 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// What is known of a commit in the end.
 enum Decision {
-    /// It happened; per segment, per range.
-    Committed(Vec<Vec<RangeOutcome>>),
+    /// It is settled, per segment.
+    Settled(Vec<SegmentOutcome>),
     /// The session is fenced, nothing happened.
     Fenced,
     /// The session was fenced while the outcome was open.
     Unknown,
+}
+
+/// What is known of one segment in the end.
+struct SegmentOutcome {
+    /// Whether it is committed (a tombstone has its place otherwise).
+    committed: bool,
+    ranges: Vec<RangeOutcome>,
 }
 
 impl Lane {
@@ -90,13 +97,13 @@ impl Lane {
         let decision = self.decide(&segments, &commits).await;
         let ranges = commits.iter().map(|commit| commit.ranges.len() as u64).sum();
         let outcome = match &decision {
-            Decision::Committed(_) => "committed",
+            Decision::Settled(_) => "settled",
             Decision::Fenced => "fenced",
             Decision::Unknown => "unknown",
         };
         self.metrics.commit(started.elapsed().as_secs_f64(), segments.len() as u64, ranges, outcome);
         match decision {
-            Decision::Committed(outcomes) => self.publish(&segments, &commits, &outcomes),
+            Decision::Settled(outcomes) => self.publish(&segments, &commits, &outcomes),
             Decision::Fenced => self.give_up(&AppendError::NotLeader),
             Decision::Unknown => self.give_up(&AppendError::Unknown),
         }
@@ -108,7 +115,10 @@ impl Lane {
         let mut pause = RETRY_PAUSE_MIN;
         loop {
             match self.metadata.commit_segments(session, commits).await {
-                Ok(CommitOutcome { segments }) => return Decision::Committed(segments),
+                Ok(CommitOutcome { segments }) => {
+                    let committed = |ranges| SegmentOutcome { committed: true, ranges };
+                    return Decision::Settled(segments.into_iter().map(committed).collect());
+                }
                 Err(StoreError::Fenced) => return Decision::Fenced,
                 Err(StoreError::Unknown(error)) => {
                     tracing::warn!(%error, "segment commit lost its reply, resolving");
@@ -131,7 +141,7 @@ impl Lane {
                 Ok(resolutions) => {
                     let outcomes =
                         resolutions.iter().zip(commits).map(|(resolution, commit)| outcomes_of(resolution, commit));
-                    return Decision::Committed(outcomes.collect());
+                    return Decision::Settled(outcomes.collect());
                 }
                 Err(StoreError::Fenced) => return Decision::Unknown,
                 Err(error) => tracing::warn!(%error, "ambiguous segment commit not resolved yet"),
@@ -142,11 +152,10 @@ impl Lane {
     }
 
     /// The outcome is known: high watermarks move, readers wake, producers are answered.
-    fn publish(&self, segments: &[PlannedSegment], commits: &[SegmentCommit], outcomes: &[Vec<RangeOutcome>]) {
+    fn publish(&self, segments: &[PlannedSegment], commits: &[SegmentCommit], outcomes: &[SegmentOutcome]) {
         self.pass(StopPoint::AfterCommit);
-        for ((segment, commit), outcomes) in segments.iter().zip(commits).zip(outcomes) {
-            self.committed_through.store(segment.lane_sequence, Ordering::Relaxed);
-            for ((range, committed), outcome) in segment.ranges.iter().zip(&commit.ranges).zip(outcomes) {
+        for ((segment, commit), settled) in segments.iter().zip(commits).zip(outcomes) {
+            for ((range, committed), outcome) in segment.ranges.iter().zip(&commit.ranges).zip(&settled.ranges) {
                 match outcome {
                     RangeOutcome::Accepted => self.publish_range(segment, range, committed.snapshot.is_some()),
                     RangeOutcome::TopicDeleted => self.reject(range, &AppendError::UnknownTopic),
@@ -155,6 +164,10 @@ impl Lane {
                         self.reject(range, &AppendError::NotLeader);
                     }
                 }
+            }
+            if settled.committed {
+                // After the ranges: a footer that names this segment as committed was gathered after its rejections.
+                self.committed_through.store(segment.lane_sequence, Ordering::Release);
             }
         }
         self.tail.evict();
@@ -206,7 +219,7 @@ impl Lane {
 }
 
 /// What a resolution says of each range of the commit.
-fn outcomes_of(resolution: &Resolution, commit: &SegmentCommit) -> Vec<RangeOutcome> {
+fn outcomes_of(resolution: &Resolution, commit: &SegmentCommit) -> SegmentOutcome {
     let accepted: BTreeSet<PartitionKey> = match resolution {
         Resolution::Failed => BTreeSet::new(),
         Resolution::Committed(ranges) => ranges.iter().map(|range| range.key).collect(),
@@ -214,5 +227,8 @@ fn outcomes_of(resolution: &Resolution, commit: &SegmentCommit) -> Vec<RangeOutc
     let outcome = |range: &metadata::RangeCommit| {
         if accepted.contains(&range.key) { RangeOutcome::Accepted } else { RangeOutcome::NotLeader }
     };
-    commit.ranges.iter().map(outcome).collect()
+    SegmentOutcome {
+        committed: matches!(resolution, Resolution::Committed(_)),
+        ranges: commit.ranges.iter().map(outcome).collect(),
+    }
 }

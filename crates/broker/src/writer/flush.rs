@@ -65,7 +65,7 @@ impl Lane {
     async fn gather_until_drained(self: &Arc<Self>, mut identity: LaneIdentity, uploads: mpsc::Sender<Upload>) {
         while self.flush_is_due().await {
             let started = Instant::now();
-            let through = self.committed_through.load(Ordering::Relaxed);
+            let through = self.committed_through.load(Ordering::Acquire);
             let segments =
                 segment_plan::gather(&self.pool, &mut identity, self.settings.flush_bytes, through, self.clock.now());
             for mut segment in segments {

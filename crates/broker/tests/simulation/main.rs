@@ -123,7 +123,8 @@ async fn produce(world: Arc<World>, topic: Arc<Topic>, producer: u64, seed: u64)
 async fn trouble(world: Arc<World>, seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed ^ 0xfau64);
     let mut zombies = Vec::new();
-    for round in 0.. {
+    // Bounded: faults that come faster than the lane's retries would be an outage without end.
+    for round in 0..60 {
         tokio::time::sleep(Duration::from_millis(rng.random_range(5..120))).await;
         match rng.random_range(0..10) {
             0 | 1 => world.metadata.fail_next(FailPoint::NotCommitted),
