@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use broker::{
@@ -27,6 +28,8 @@ pub(crate) struct Rig {
     pub(crate) metadata: Arc<MemoryStore>,
     pub(crate) store: Operator,
     pub(crate) gate: Gate,
+    /// Each start has a seed of its own: two brokers must not draw the same topic ids.
+    starts: AtomicU64,
 }
 
 impl Rig {
@@ -36,6 +39,7 @@ impl Rig {
             metadata: Arc::new(MemoryStore::new(uuid::Uuid::from_u128(7), || NOW)),
             store: Operator::new(Memory::default()).expect("memory store").layer(gate.clone()),
             gate,
+            starts: AtomicU64::new(0),
         }
     }
 
@@ -46,7 +50,8 @@ impl Rig {
     pub(crate) async fn start_with(&self, settings: BrokerSettings) -> Broker {
         let metadata = Arc::clone(&self.metadata) as _;
         let metrics = Arc::new(Metrics::default());
-        Broker::start(settings, metadata, self.store.clone(), metrics, 1).await.expect("broker starts")
+        let seed = self.starts.fetch_add(1, Ordering::Relaxed);
+        Broker::start(settings, metadata, self.store.clone(), metrics, seed).await.expect("broker starts")
     }
 }
 
