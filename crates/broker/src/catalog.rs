@@ -117,3 +117,7 @@ impl Catalog {
         keys
     }
 }
+
+#[cfg(test)]
+#[path = "catalog_tests.rs"]
+mod tests;

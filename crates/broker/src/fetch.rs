@@ -248,9 +248,7 @@ impl Broker {
         }
         read.batches = match from_tail {
             Some(batches) => batches,
-            None => {
-                self.cold().read(partition.key, wanted.fetch_offset, read.high_watermark, left).await?
-            }
+            None => self.cold().read(partition.key, wanted.fetch_offset, read.high_watermark, left).await?,
         };
         Ok(read)
     }
@@ -295,12 +293,7 @@ fn check_epoch(client: Option<LeaderEpoch>, ours: LeaderEpoch) -> Result<(), Fet
 
 /// Applies the bounds of the answer: whole batches only, the first batch of the first non-empty partition always.
 /// Returns the offset after the last batch too.
-fn trim(
-    read: PartitionRead,
-    wanted: &FetchPartition,
-    bytes_max: usize,
-    taken: &AtomicUsize,
-) -> (Fetched, Offset) {
+fn trim(read: PartitionRead, wanted: &FetchPartition, bytes_max: usize, taken: &AtomicUsize) -> (Fetched, Offset) {
     let before = taken.load(Ordering::Relaxed);
     let left = bytes_max.saturating_sub(before).min(wanted.max_bytes);
     let (mut records, mut record_bytes, mut has_zstd) = (Vec::new(), 0, false);

@@ -407,3 +407,7 @@ impl From<DeleteTopicError> for TopicError {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "topics_tests.rs"]
+mod tests;

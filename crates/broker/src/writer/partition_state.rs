@@ -400,3 +400,7 @@ impl PartitionState {
         self.producers.expire(now);
     }
 }
+
+#[cfg(test)]
+#[path = "partition_state_tests.rs"]
+mod tests;

@@ -8,7 +8,8 @@ use metadata::{RangeCommit, SegmentCommit, SegmentRef};
 use rand::Rng;
 use rand::rngs::StdRng;
 use segment::{
-    LaneSequence, ObjectKey, OrganizationId, ProducerBatch, RangeMeta, SegmentBuilder, SegmentIdentity, SessionId, TimestampMs,
+    LaneSequence, ObjectKey, OrganizationId, ProducerBatch, RangeMeta, SegmentBuilder, SegmentIdentity, SessionId,
+    TimestampMs,
 };
 use uuid::Uuid;
 
@@ -107,8 +108,7 @@ pub(crate) fn gather(
     }
     unfinished.append(&mut dirty);
     pool.put_back(unfinished);
-    let mut segments: Vec<_> =
-        open.into_iter().map(|(organization, segment)| segment.finish(organization)).collect();
+    let mut segments: Vec<_> = open.into_iter().map(|(organization, segment)| segment.finish(organization)).collect();
     segments.sort_unstable_by_key(|segment| segment.lane_sequence); // I5
     segments
 }

@@ -79,7 +79,8 @@ async fn a_whole_pipeline_shares_the_fate_of_a_dropped_commit_and_is_retried_in_
     rig.gate.hold_writes();
     let mut pipeline = Vec::new();
     for sequence in 1..=5 {
-        pipeline.push(place(&broker, &topic, 100 + sequence, Some((5, 0, i32::try_from(sequence).expect("small")))).await);
+        pipeline
+            .push(place(&broker, &topic, 100 + sequence, Some((5, 0, i32::try_from(sequence).expect("small")))).await);
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     rig.gate.open_wide();

@@ -90,7 +90,9 @@ async fn a_long_poll_over_a_hundred_partitions_wakes_for_the_one_that_gets_a_rec
         .map(|_| {
             let partitions = (0..PARTITIONS).map(|partition| wanted(&topic, partition, 0, 1 << 20)).collect();
             let broker = broker.clone();
-            tokio::spawn(async move { broker.fetch(fetch_request(partitions, 1 << 20, Duration::from_secs(300))).await })
+            tokio::spawn(
+                async move { broker.fetch(fetch_request(partitions, 1 << 20, Duration::from_secs(300))).await },
+            )
         })
         .collect();
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -59,12 +59,7 @@ pub(crate) async fn create(broker: &Broker, name: &str, partitions: i32) -> Arc<
     create_with(broker, name, partitions, &[]).await
 }
 
-pub(crate) async fn create_with(
-    broker: &Broker,
-    name: &str,
-    partitions: i32,
-    configs: &[(&str, &str)],
-) -> Arc<Topic> {
+pub(crate) async fn create_with(broker: &Broker, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Arc<Topic> {
     let configs = configs.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned()))).collect();
     let request = CreateTopic {
         organization: ORG,

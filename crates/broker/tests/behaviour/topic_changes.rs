@@ -61,23 +61,20 @@ async fn growing_a_topic_twice_at_once_disturbs_no_batch_in_flight() {
     let rig = Rig::new();
     let broker = rig.start().await;
     let topic = create(&broker, "t", 1).await;
-    let (three, five) = tokio::join!(
-        broker.create_partitions(ORG, topic.topic_id, 3, false),
-        async {
-            let grown = broker.create_partitions(ORG, topic.topic_id, 5, false);
-            let appending = async {
-                // Partition 2 is usable as soon as the first growth is done.
-                loop {
-                    match broker.append(request(&topic, 2, batch(1, None))).await {
-                        Ok(pending) => return pending.acked().await,
-                        Err(AppendError::UnknownPartition) => tokio::task::yield_now().await,
-                        Err(error) => return Err(error),
-                    }
+    let (three, five) = tokio::join!(broker.create_partitions(ORG, topic.topic_id, 3, false), async {
+        let grown = broker.create_partitions(ORG, topic.topic_id, 5, false);
+        let appending = async {
+            // Partition 2 is usable as soon as the first growth is done.
+            loop {
+                match broker.append(request(&topic, 2, batch(1, None))).await {
+                    Ok(pending) => return pending.acked().await,
+                    Err(AppendError::UnknownPartition) => tokio::task::yield_now().await,
+                    Err(error) => return Err(error),
                 }
-            };
-            tokio::join!(grown, appending)
-        }
-    );
+            }
+        };
+        tokio::join!(grown, appending)
+    });
     three.expect("grown");
     let (grown, appended) = five;
     grown.expect("grown");
