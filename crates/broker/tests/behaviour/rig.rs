@@ -121,16 +121,20 @@ pub(crate) async fn append_until_acked(
     value: u64,
     producer: Option<Sequence>,
 ) -> Appended {
+    let mut refused = None;
     for _ in 0..1_000 {
         match append(broker, topic, value, producer).await {
             Ok(appended) => return appended,
-            Err(AppendError::NotLeader | AppendError::StoreGaveUp | AppendError::Unavailable) => {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+            Err(error) => {
+                let is_retriable =
+                    matches!(error, AppendError::NotLeader | AppendError::StoreGaveUp | AppendError::Unavailable);
+                assert!(is_retriable, "{error:?}");
+                refused = Some(error);
             }
-            Err(error) => panic!("{error:?}"),
         }
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("no ack after 1,000 attempts")
+    unreachable!("no ack after 1,000 attempts: {refused:?}")
 }
 
 pub(crate) fn wanted(topic: &Topic, partition: i32, offset: i64, max_bytes: usize) -> FetchPartition {
