@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opendal::raw::{
-    Layer, OpCopy, OpCreateDir, OpList, OpPresign, OpRead, OpRename, OpStat, OpWrite, RpCreateDir, RpPresign, RpRename, RpStat,
-    Service, ServiceInfo, Servicer, oio,
+    Layer, OpCopy, OpCreateDir, OpList, OpPresign, OpRead, OpRename, OpStat, OpWrite, RpCreateDir, RpPresign, RpRename,
+    RpStat, Service, ServiceInfo, Servicer, oio,
 };
 use opendal::{Buffer, Capability, Error, ErrorKind, Metadata, OperationContext, Result};
 use parking_lot::Mutex;

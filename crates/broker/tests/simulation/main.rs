@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{
-    AppendError, AppendRequest, Broker, BrokerSettings, CreateTopic, FetchPartition, FetchRequest, IsolationLevel, Metrics, NewRecord,
-    OrganizationId, Topic, encode_batch,
+    AppendError, AppendRequest, Broker, BrokerSettings, CreateTopic, FetchPartition, FetchRequest, IsolationLevel,
+    Metrics, NewRecord, OrganizationId, Topic, encode_batch,
 };
 use bytes::Bytes;
 use metadata::{FailPoint, MemoryStore};
@@ -66,11 +66,18 @@ impl World {
 
 async fn start_broker(metadata: &Arc<MemoryStore>, store: &Operator, seed: u64) -> Broker {
     let settings = BrokerSettings { memory_bytes: 64 * 1024, ..BrokerSettings::for_tests("a") };
-    Broker::start(settings, Arc::clone(metadata) as _, store.clone(), Arc::new(Metrics::default()), seed).await.expect("broker starts")
+    Broker::start(settings, Arc::clone(metadata) as _, store.clone(), Arc::new(Metrics::default()), seed)
+        .await
+        .expect("broker starts")
 }
 
 fn batch(value: u64, sequence: Option<(i64, i32)>) -> Bytes {
-    let record = NewRecord { key: None, value: Some(Bytes::copy_from_slice(&value.to_be_bytes())), timestamp: 1_700_000_000_000, headers: Vec::new() };
+    let record = NewRecord {
+        key: None,
+        value: Some(Bytes::copy_from_slice(&value.to_be_bytes())),
+        timestamp: 1_700_000_000_000,
+        headers: Vec::new(),
+    };
     encode_batch(&[record], sequence.map(|(id, sequence)| (id, 0, sequence))).expect("encodes")
 }
 
@@ -93,7 +100,9 @@ async fn send(world: &World, topic: &Topic, partition: i32, batch: Bytes) -> Out
     match result {
         Ok(appended) => Outcome::Acked(appended.base_offset),
         Err(AppendError::TimedOut | AppendError::Unknown) => Outcome::Info,
-        Err(AppendError::OutOfOrderSequence { .. } | AppendError::InvalidProducerEpoch) => panic!("a lone producer is in order: {result:?}"),
+        Err(AppendError::OutOfOrderSequence { .. } | AppendError::InvalidProducerEpoch) => {
+            panic!("a lone producer is in order: {result:?}")
+        }
         Err(_) => Outcome::Failed,
     }
 }
@@ -143,8 +152,22 @@ async fn read_all(broker: &Broker, topic: &Topic, partition: i32) -> Vec<(i64, u
     let mut found = Vec::new();
     let mut offset = 0;
     loop {
-        let wanted = FetchPartition { topic_id: topic.topic_id, partition, fetch_offset: offset, max_bytes: 4096, current_leader_epoch: None, last_fetched_epoch: None };
-        let request = FetchRequest { organization: ORG, max_wait: Duration::ZERO, min_bytes: 0, max_bytes: 4096, isolation: IsolationLevel::ReadCommitted, partitions: vec![wanted] };
+        let wanted = FetchPartition {
+            topic_id: topic.topic_id,
+            partition,
+            fetch_offset: offset,
+            max_bytes: 4096,
+            current_leader_epoch: None,
+            last_fetched_epoch: None,
+        };
+        let request = FetchRequest {
+            organization: ORG,
+            max_wait: Duration::ZERO,
+            min_bytes: 0,
+            max_bytes: 4096,
+            isolation: IsolationLevel::ReadCommitted,
+            partitions: vec![wanted],
+        };
         let fetched = broker.fetch(request).await.remove(0).result.expect("readable");
         let bytes = Bytes::from(fetched.records.concat());
         for batch in segment::slice_batches(&bytes) {
@@ -188,16 +211,35 @@ fn check(history: &History, logs: &BTreeMap<i32, Vec<(i64, u64)>>) {
 
 /// Runs one seed; returns the hash of its events, and how many sends were (acked, failed, unknown).
 fn simulate(seed: u64) -> (u64, [usize; 3]) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("runtime");
     runtime.block_on(async {
         let metadata = Arc::new(MemoryStore::new(uuid::Uuid::from_u128(7), || 1_700_000_000_000));
         let store = Operator::new(Memory::default()).expect("memory store").layer(faulty_store::Faults::new(seed));
         let broker = start_broker(&metadata, &store, seed).await;
-        let request = CreateTopic { organization: ORG, name: "t".to_owned(), partition_count: PARTITIONS, replication_factor: 1, configs: Vec::new(), validate_only: false };
+        let request = CreateTopic {
+            organization: ORG,
+            name: "t".to_owned(),
+            partition_count: PARTITIONS,
+            replication_factor: 1,
+            configs: Vec::new(),
+            validate_only: false,
+        };
         let topic = broker.create_topic(request).await.expect("topic");
-        let world = Arc::new(World { metadata, store, current: Mutex::new(broker), history: Mutex::new(History { started: tokio::time::Instant::now(), sends: Vec::new(), hasher: DefaultHasher::new() }) });
+        let world = Arc::new(World {
+            metadata,
+            store,
+            current: Mutex::new(broker),
+            history: Mutex::new(History {
+                started: tokio::time::Instant::now(),
+                sends: Vec::new(),
+                hasher: DefaultHasher::new(),
+            }),
+        });
         let troubled = tokio::spawn(trouble(Arc::clone(&world), seed));
-        let producers: Vec<_> = (0..PRODUCERS).map(|producer| tokio::spawn(produce(Arc::clone(&world), Arc::clone(&topic), producer, seed))).collect();
+        let producers: Vec<_> = (0..PRODUCERS)
+            .map(|producer| tokio::spawn(produce(Arc::clone(&world), Arc::clone(&topic), producer, seed)))
+            .collect();
         for producer in producers {
             producer.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
         }
@@ -213,8 +255,13 @@ fn simulate(seed: u64) -> (u64, [usize; 3]) {
         check(&history, &logs);
         let mut hasher = history.hasher.clone();
         logs.hash(&mut hasher);
-        let count = |wanted: fn(&Outcome) -> bool| history.sends.iter().filter(|(_, _, outcome)| wanted(outcome)).count();
-        let counts = [count(|o| matches!(o, Outcome::Acked(_))), count(|o| *o == Outcome::Failed), count(|o| *o == Outcome::Info)];
+        let count =
+            |wanted: fn(&Outcome) -> bool| history.sends.iter().filter(|(_, _, outcome)| wanted(outcome)).count();
+        let counts = [
+            count(|o| matches!(o, Outcome::Acked(_))),
+            count(|o| *o == Outcome::Failed),
+            count(|o| *o == Outcome::Info),
+        ];
         (hasher.finish(), counts)
     })
 }
