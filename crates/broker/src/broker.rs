@@ -1,7 +1,7 @@
 //! The broker: what both gateways hold. It wires session, catalogue, writer pool, lane and readers together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use metadata::{MetadataStore, Registration, StoreError};
 use opendal::Operator;
@@ -64,6 +64,8 @@ struct Inner {
     admin: tokio::sync::Mutex<()>,
     rng: Mutex<StdRng>,
     tasks: Mutex<Option<Tasks>>,
+    /// Highest committed lane sequence, shared with the lane.
+    committed_through: Arc<AtomicI64>,
 }
 
 struct Tasks {
@@ -135,7 +137,7 @@ impl Broker {
             lease_duration: settings.lease_duration,
             heartbeat_interval: settings.heartbeat_interval,
             older_notes,
-            committed_through,
+            committed_through: Arc::clone(&committed_through),
         };
         keeper.acquire_missing().await;
         let tasks = Tasks { lane: tokio::spawn(flush::run(lane, identity)), keeper: tokio::spawn(keeper.run()) };
@@ -158,6 +160,7 @@ impl Broker {
             clock,
             status,
             cold,
+            committed_through,
         })))
     }
 
@@ -245,7 +248,7 @@ impl Broker {
         self.0.status.fenced().await;
     }
 
-    /// Stops admitting, flushes what is in line, notes the lane's progress, closes the session. Bounded by the caller.
+    /// Stops admitting, flushes what is in line, closes the session, notes the lane's progress. Bounded by the caller.
     pub async fn drain(&self) {
         self.0.pool.start_draining();
         let Some(tasks) = self.0.tasks.lock().take() else { return };
@@ -257,6 +260,12 @@ impl Broker {
         let _ = tasks.keeper.await;
         if let Err(error) = self.metadata().close_session(self.0.status.session()).await {
             tracing::warn!(%error, "the session could not be closed");
+        }
+        let committed = self.0.committed_through.load(Ordering::Acquire);
+        if committed >= 0
+            && let Err(error) = bucket::note_progress(&self.0.store, self.0.status.session(), committed).await
+        {
+            tracing::warn!(%error, "lane progress could not be noted in the bucket");
         }
     }
 

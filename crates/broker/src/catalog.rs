@@ -52,7 +52,9 @@ impl Catalog {
         let mut topics = self.0.write();
         let Some(removed) = topics.by_id.remove(&topic_id) else { return };
         topics.partitions -= usize::try_from(removed.topic.partition_count).unwrap_or(0);
-        if let Some(names) = topics.by_name.get_mut(&removed.topic.organization) {
+        if let Some(names) = topics.by_name.get_mut(&removed.topic.organization)
+            && names.get(&removed.topic.name) == Some(&topic_id)
+        {
             names.remove(&removed.topic.name);
         }
     }
@@ -115,3 +117,7 @@ impl Catalog {
         keys
     }
 }
+
+#[cfg(test)]
+#[path = "catalog_tests.rs"]
+mod tests;

@@ -54,3 +54,7 @@ impl Clock {
         base.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX))
     }
 }
+
+#[cfg(test)]
+#[path = "clock_tests.rs"]
+mod tests;

@@ -153,11 +153,13 @@ struct PartitionRead {
     high_watermark: Offset,
     log_start_offset: Offset,
     diverging: Option<DivergingEpoch>,
+    /// Whether the batches came from the object store, not from memory.
+    from_store: bool,
 }
 
 impl Broker {
-    /// Reads partitions, waiting up to `max_wait` for `min_bytes`; answers are in request order. An error or a
-    /// partition filled to its own bound answers at once. Dropping the future ends the wait.
+    /// Reads partitions, waiting up to `max_wait` for `min_bytes`; answers are in request order. An error, or a
+    /// partition with more records than the bounds let through, answers at once. Dropping the future ends the wait.
     pub async fn fetch(&self, request: FetchRequest) -> Vec<FetchedPartition> {
         let started = Instant::now();
         let deadline = started + request.max_wait.min(FETCH_WAIT_MAX);
@@ -191,11 +193,15 @@ impl Broker {
         let mut reads = futures::stream::iter(reads).buffered(PARTITIONS_IN_FLIGHT);
         let mut answers = Vec::with_capacity(request.partitions.len());
         let mut complete = request.partitions.is_empty();
+        let mut stored_bytes = 0;
         for wanted in &request.partitions {
             let Some(read) = reads.next().await else { break };
             let result = read.map(|read| {
-                let fetched = trim(read, wanted.max_bytes, bytes_max, &taken);
-                complete |= fetched.record_bytes >= wanted.max_bytes || fetched.diverging.is_some();
+                let from_store = read.from_store;
+                let (fetched, next_offset) = trim(read, wanted, bytes_max, &taken);
+                // Records that the bounds leave behind: waiting would bring no more.
+                complete |= next_offset < fetched.high_watermark || fetched.diverging.is_some();
+                stored_bytes += if from_store { fetched.record_bytes } else { 0 };
                 fetched
             });
             complete |= result.is_err();
@@ -204,6 +210,9 @@ impl Broker {
         drop(reads);
         let bytes = taken.into_inner();
         complete |= bytes >= request.min_bytes.min(bytes_max);
+        if bytes > 0 {
+            self.metrics().fetch(bytes as u64, (bytes - stored_bytes) as u64, stored_bytes as u64);
+        }
         (answers, complete)
     }
 
@@ -228,6 +237,7 @@ impl Broker {
                 high_watermark: state.high_watermark(),
                 log_start_offset: state.log_start_offset(),
                 diverging: None,
+                from_store: false,
             };
             let leader_epoch = state.leader_epoch();
             drop(state);
@@ -248,10 +258,8 @@ impl Broker {
         read.batches = match from_tail {
             Some(batches) => batches,
             None => {
-                let batches = self.cold().read(partition.key, wanted.fetch_offset, read.high_watermark, left).await;
-                let batches = batches.map_err(FetchError::from)?;
-
-                batches
+                read.from_store = true;
+                self.cold().read(partition.key, wanted.fetch_offset, read.high_watermark, left).await?
             }
         };
         Ok(read)
@@ -296,21 +304,24 @@ fn check_epoch(client: Option<LeaderEpoch>, ours: LeaderEpoch) -> Result<(), Fet
 }
 
 /// Applies the bounds of the answer: whole batches only, the first batch of the first non-empty partition always.
-fn trim(read: PartitionRead, partition_max: usize, bytes_max: usize, taken: &AtomicUsize) -> Fetched {
+/// Returns the offset after the last batch too.
+fn trim(read: PartitionRead, wanted: &FetchPartition, bytes_max: usize, taken: &AtomicUsize) -> (Fetched, Offset) {
     let before = taken.load(Ordering::Relaxed);
-    let left = bytes_max.saturating_sub(before).min(partition_max);
+    let left = bytes_max.saturating_sub(before).min(wanted.max_bytes);
     let (mut records, mut record_bytes, mut has_zstd) = (Vec::new(), 0, false);
+    let mut next_offset = wanted.fetch_offset;
     for batch in read.batches {
         let is_first_of_all = before == 0 && record_bytes == 0;
         if record_bytes + batch.bytes() > left && !is_first_of_all {
             break;
         }
         record_bytes += batch.bytes();
+        next_offset = batch.header.next_offset();
         has_zstd |= batch.is_zstd();
         records.extend(batch.slices.into_iter().filter(|slice| !slice.is_empty()));
     }
     taken.fetch_add(record_bytes, Ordering::Relaxed);
-    Fetched {
+    let fetched = Fetched {
         records,
         record_bytes,
         high_watermark: read.high_watermark,
@@ -318,7 +329,8 @@ fn trim(read: PartitionRead, partition_max: usize, bytes_max: usize, taken: &Ato
         log_start_offset: read.log_start_offset,
         diverging: read.diverging,
         has_zstd,
-    }
+    };
+    (fetched, next_offset)
 }
 
 impl From<ColdError> for FetchError {

@@ -249,3 +249,7 @@ impl From<ColdError> for OffsetError {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "list_offsets_tests.rs"]
+mod tests;

@@ -199,9 +199,18 @@ impl Broker {
         let broker = self.clone();
         finish(async move {
             let _one_at_a_time = broker.admin_lock().lock().await;
-            let row = broker.metadata().create_topic(topic).await?;
-            broker.acquire(&row, 0).await;
-            Ok(broker.catalog().put(row))
+            match broker.metadata().create_topic(topic).await {
+                Ok(row) => Ok(broker.take_over(row, 0).await),
+                Err(CreateTopicError::AlreadyExists(row)) => {
+                    // Created by a call that lost its reply, if the catalogue does not know it: usable from now on.
+                    let name = row.name.clone();
+                    if broker.topic_by_id(row.organization, row.topic_id).is_none() {
+                        broker.take_over(*row, 0).await;
+                    }
+                    Err(TopicError::AlreadyExists(name))
+                }
+                Err(error) => Err(error.into()),
+            }
         })
         .await
     }
@@ -249,21 +258,34 @@ impl Broker {
         Ok(())
     }
 
-    /// Leads the partitions of a topic from `first` on. What cannot be had now, the keeper gets later.
-    async fn acquire(&self, topic: &TopicRow, first: i32) {
+    /// Leads the partitions of a topic from `first` on and shows it to clients. What cannot be had now, the keeper gets
+    /// later.
+    async fn take_over(&self, row: TopicRow, first: i32) -> Arc<Topic> {
+        let acquired = self.acquire(&row, first).await;
+        let topic = self.catalog().put(row);
+        if !acquired {
+            // Only now: the keeper looks for what the catalogue has.
+            self.status().request_acquisition();
+        }
+        topic
+    }
+
+    async fn acquire(&self, topic: &TopicRow, first: i32) -> bool {
         let (organization, topic_id) = (topic.organization, topic.topic_id);
         let keys: Vec<_> = (first..topic.partition_count)
             .map(|partition| PartitionKey { organization, topic_id, partition })
             .collect();
+        let mut acquired = true;
         for keys in keys.chunks(LEASES_PER_ACQUISITION_MAX) {
             match self.metadata().acquire_leases(self.status().session(), keys).await {
                 Ok(leases) => self.pool().lead(&leases),
                 Err(error) => {
                     tracing::warn!(topic = topic.name, %error, "leases of a new topic could not be acquired");
-                    self.status().request_acquisition();
+                    acquired = false;
                 }
             }
         }
+        acquired
     }
 
     /// Deletes a topic. Batches in line are refused, its name is free at once.
@@ -271,10 +293,15 @@ impl Broker {
         let broker = self.clone();
         finish(async move {
             let _one_at_a_time = broker.admin_lock().lock().await;
-            broker.metadata().delete_topic(organization, topic_id).await?;
-            broker.catalog().remove(topic_id);
-            broker.pool().abandon_topic(topic_id, &AppendError::UnknownTopic);
-            Ok(())
+            let deleted = broker.metadata().delete_topic(organization, topic_id).await;
+            // Unknown to metadata = deleted by a call that lost its reply, if the catalogue still has it.
+            if matches!(deleted, Ok(()) | Err(DeleteTopicError::Unknown))
+                && broker.topic_by_id(organization, topic_id).is_some()
+            {
+                broker.catalog().remove(topic_id);
+                broker.pool().abandon_topic(topic_id, &AppendError::UnknownTopic);
+            }
+            deleted.map_err(TopicError::from)
         })
         .await
     }
@@ -298,6 +325,8 @@ impl Broker {
         let broker = self.clone();
         finish(async move {
             let _one_at_a_time = broker.admin_lock().lock().await;
+            // Asked again under the lock: leases that are held must not be acquired a second time.
+            let existing = broker.topic_by_id(organization, topic_id).ok_or(TopicError::Unknown)?.partition_count;
             let row =
                 broker.metadata().create_partitions(organization, topic_id, total).await.map_err(
                     |error| match error {
@@ -306,8 +335,7 @@ impl Broker {
                         CreatePartitionsError::Store(error) => TopicError::Unavailable(error.to_string()),
                     },
                 )?;
-            broker.acquire(&row, existing).await;
-            broker.catalog().put(row);
+            broker.take_over(row, existing).await;
             Ok(())
         })
         .await
@@ -379,3 +407,7 @@ impl From<DeleteTopicError> for TopicError {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "topics_tests.rs"]
+mod tests;

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use metadata::{
     MetadataStore, OpenError, RangeOutcome, Segments, Sessions, SqliteOptions, SqliteStore, StoreError, Topics,
-    conformance::fixture::{acquire, commit, key, leased, range, reference, segment},
+    conformance::fixture::{acquire, commit, key, leased, open as open_session, range, reference, segment},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
@@ -49,7 +49,11 @@ async fn reopening_keeps_everything() {
     assert_eq!((cluster.cluster_id, cluster.empty), (uuid::Uuid::from_u128(7), false));
     assert_eq!(store.list_topics().await.expect("read"), topics);
     assert_eq!(store.ranges_from(key(1, 0), 0, 9).await.expect("read"), ranges.expect("read"));
-    assert_eq!(commit(&store, session, 1, vec![range(key(1, 0), 0, 10, 11)]).await, [RangeOutcome::Accepted]);
+    let stale = store.commit_segments(session, &[segment(session, 1, vec![range(key(1, 0), 0, 10, 11)])]).await;
+    assert!(matches!(stale, Err(StoreError::Fenced)), "its process is gone: {stale:?}");
+    let session = open_session(&store, "another agent id").await;
+    assert_eq!(acquire(&store, session, &[key(1, 0)]).await[0].next_offset, 10);
+    assert_eq!(commit(&store, session, 0, vec![range(key(1, 0), 1, 10, 11)]).await, [RangeOutcome::Accepted]);
     store.close().await;
 }
 
@@ -123,6 +127,7 @@ async fn cancelled_callers_lose_nothing_and_leave_no_transaction() {
     let store = open(&path).await.expect("opens");
     let ranges = store.ranges_from(key(1, 0), 0, 1_000).await.expect("read");
     assert_eq!(i64::try_from(ranges.len()), Ok(next));
+    let session = open_session(&store, "agent-1").await;
     assert_eq!(acquire(&store, session, &[key(1, 0)]).await[0].next_offset, next);
     store.close().await;
 }

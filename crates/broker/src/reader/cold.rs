@@ -86,6 +86,10 @@ impl ColdReader {
         bytes_max: usize,
     ) -> Result<Vec<ReadBatch>, ColdError> {
         let plan = self.plan(key, offset, bytes_max).await?;
+        if plan.first().is_none_or(|first| first.base_offset > offset) {
+            // The topic was purged meanwhile, or metadata is damaged: never pass over records in silence.
+            return Err(ColdError::Store(format!("no object holds offset {offset} of {key:?}")));
+        }
         let mut ranges = Vec::with_capacity(plan.len());
         for row in &plan {
             ranges.push(self.range(row));
@@ -127,7 +131,8 @@ impl ColdReader {
                 None => cache.insert(id.clone(), bytes, self.bytes_max),
             }
         };
-        cell.get_or_try_init(|| self.load(row)).await.cloned()
+        let loading = Loading { cache: &self.cache, id, cell };
+        loading.cell.get_or_try_init(|| self.load(row)).await.cloned()
     }
 
     async fn load(&self, row: &RangeRow) -> Result<Batches, ColdError> {
@@ -149,7 +154,32 @@ impl ColdReader {
     }
 }
 
+/// A reader of a range. One that ends without its bytes (an error, or the client hung up) takes the empty entry out, so
+/// that it uses up nothing of the budget.
+struct Loading<'a> {
+    cache: &'a Mutex<Cache>,
+    id: RangeId,
+    cell: Arc<OnceCell<Batches>>,
+}
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        if !self.cell.initialized() {
+            self.cache.lock().remove_empty(&self.id, &self.cell);
+        }
+    }
+}
+
 impl Cache {
+    fn remove_empty(&mut self, id: &RangeId, cell: &Arc<OnceCell<Batches>>) {
+        if self.ranges.get(id).is_some_and(|known| Arc::ptr_eq(known, cell)) {
+            self.ranges.remove(id);
+            if let Some(position) = self.order.iter().position(|(known, _)| known == id) {
+                self.used -= self.order.remove(position).map_or(0, |(_, bytes)| bytes);
+            }
+        }
+    }
+
     fn insert(&mut self, id: RangeId, bytes: usize, bytes_max: usize) -> Arc<OnceCell<Batches>> {
         self.used = self.used.saturating_add(bytes);
         while self.used > bytes_max {

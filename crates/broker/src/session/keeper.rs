@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use metadata::{MetadataStore, Registration, StoreError};
+use metadata::{LeaseRow, MetadataStore, Registration, StoreError};
 use opendal::Operator;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{SessionStatus, bucket};
+use crate::append::AppendError;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::limits::LEASES_PER_ACQUISITION_MAX;
@@ -19,6 +20,8 @@ use crate::writer::pool::WriterPool;
 
 /// Rows that one purge transaction may delete.
 const PURGE_ROWS: u32 = 2_000;
+/// Purge transactions in one round of housekeeping.
+const PURGES_AT_ONCE: usize = 100;
 /// How often the lane's progress is noted in the bucket, producers expire and deleted topics are purged.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -93,7 +96,10 @@ impl Keeper {
         let missing = self.catalog.partition_keys(|key| self.pool.partition(key.topic_id, key.partition).is_none());
         for keys in missing.chunks(LEASES_PER_ACQUISITION_MAX) {
             match self.metadata.acquire_leases(self.status.session(), keys).await {
-                Ok(leases) => self.pool.lead(&leases),
+                Ok(leases) => {
+                    self.pool.lead(&leases);
+                    self.abandon_deleted(&leases);
+                }
                 Err(error) => {
                     self.failed("acquisition", &error);
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -103,6 +109,16 @@ impl Keeper {
             }
         }
         self.metrics.partitions_led(i64::try_from(self.pool.partitions().len()).unwrap_or(i64::MAX));
+    }
+
+    /// A topic may have been deleted while its leases were acquired. The deletion takes it out of the catalogue before it
+    /// abandons its partitions, so either the deletion finds them or this does.
+    fn abandon_deleted(&self, leases: &[LeaseRow]) {
+        for lease in leases {
+            if self.catalog.by_id(lease.key.organization, lease.key.topic_id).is_none() {
+                self.pool.abandon_topic(lease.key.topic_id, &AppendError::UnknownTopic);
+            }
+        }
     }
 
     async fn note_progress(&mut self, noted: &mut i64) {
@@ -127,11 +143,12 @@ impl Keeper {
         for partition in self.pool.partitions() {
             partition.state.lock().expire_producers(now);
         }
-        loop {
+        // Bounded: the renewal waits for it. What is left goes next time.
+        for _ in 0..PURGES_AT_ONCE {
             match self.metadata.purge_deleted(PURGE_ROWS).await {
                 Ok(0) => break,
                 Ok(_) => tokio::task::yield_now().await,
-                Err(error) => break self.failed("purge", &error),
+                Err(error) => return self.failed("purge", &error),
             }
         }
     }

@@ -201,7 +201,9 @@ impl PartitionState {
         if candidate.header.has_producer() {
             match self.producers.check(&candidate.header) {
                 SequenceVerdict::Next => {}
-                SequenceVerdict::Duplicate(first) => return self.answer_duplicate(first, answer),
+                SequenceVerdict::Duplicate(first) => {
+                    return self.answer_duplicate(first, candidate.log_append_time, answer);
+                }
                 SequenceVerdict::FencedEpoch => return self.refuse(AppendError::InvalidProducerEpoch, answer),
                 SequenceVerdict::OutOfOrder { expected } => {
                     let got = candidate.header.base_sequence;
@@ -238,7 +240,7 @@ impl PartitionState {
     }
 
     /// A duplicate of a committed batch is answered now, one of a batch in line shares its fate.
-    fn answer_duplicate(&mut self, first: ProducerBatch, answer: Answer) -> Placed {
+    fn answer_duplicate(&mut self, first: ProducerBatch, log_append_time: bool, answer: Answer) -> Placed {
         let position = self.line.partition_point(|in_line| in_line.header.base_offset < first.base_offset);
         match self.line.get_mut(position).filter(|in_line| in_line.header.base_offset == first.base_offset) {
             Some(in_line) => {
@@ -248,7 +250,7 @@ impl PartitionState {
             None => {
                 let _ = answer.send(Ok(Appended {
                     base_offset: first.base_offset,
-                    log_append_time: None,
+                    log_append_time: log_append_time.then_some(first.timestamp),
                     log_start_offset: self.log_start_offset,
                     duplicate: true,
                     receipt: None,
@@ -398,3 +400,7 @@ impl PartitionState {
         self.producers.expire(now);
     }
 }
+
+#[cfg(test)]
+#[path = "partition_state_tests.rs"]
+mod tests;

@@ -54,11 +54,13 @@ impl WriterPool {
         }
     }
 
-    /// Leads these partitions from now on.
+    /// Leads these partitions from now on. One that is led already stays as it is: batches of it may be in flight, and
+    /// if its epoch is no longer the right one, the lane will hear so from the segment commit.
     pub(crate) fn lead(&self, leases: &[LeaseRow]) {
         let mut led = self.led.write();
         for lease in leases {
-            led.entry(lease.key.topic_id).or_default().insert(lease.key.partition, Arc::new(Partition::new(lease)));
+            let topic = led.entry(lease.key.topic_id).or_default();
+            topic.entry(lease.key.partition).or_insert_with(|| Arc::new(Partition::new(lease)));
         }
     }
 

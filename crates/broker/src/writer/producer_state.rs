@@ -155,3 +155,7 @@ pub(crate) fn remember(header: &RecordBatchHeader, base_offset: Offset, timestam
         timestamp,
     }
 }
+
+#[cfg(test)]
+#[path = "producer_state_tests.rs"]
+mod tests;

@@ -8,7 +8,8 @@ use metadata::{RangeCommit, SegmentCommit, SegmentRef};
 use rand::Rng;
 use rand::rngs::StdRng;
 use segment::{
-    LaneSequence, ObjectKey, OrganizationId, RangeMeta, SegmentBuilder, SegmentIdentity, SessionId, TimestampMs,
+    LaneSequence, ObjectKey, OrganizationId, ProducerBatch, RangeMeta, SegmentBuilder, SegmentIdentity, SessionId,
+    TimestampMs,
 };
 use uuid::Uuid;
 
@@ -107,7 +108,9 @@ pub(crate) fn gather(
     }
     unfinished.append(&mut dirty);
     pool.put_back(unfinished);
-    open.into_iter().map(|(organization, segment)| segment.finish(organization)).collect()
+    let mut segments: Vec<_> = open.into_iter().map(|(organization, segment)| segment.finish(organization)).collect();
+    segments.sort_unstable_by_key(|segment| segment.lane_sequence); // I5
+    segments
 }
 
 impl OpenSegment {
@@ -171,7 +174,8 @@ impl PlannedSegment {
 
 impl PlannedRange {
     fn to_commit(&self, snapshot_allowed: bool) -> RangeCommit {
-        let snapshot = snapshot_allowed.then(|| self.snapshot()).flatten();
+        let producers = self.producers();
+        let snapshot = snapshot_allowed.then(|| self.snapshot(&producers)).flatten();
         RangeCommit {
             key: self.meta.key,
             leader_epoch: self.meta.leader_epoch,
@@ -182,15 +186,23 @@ impl PlannedRange {
             checksum: self.meta.checksum,
             max_timestamp: self.meta.max_timestamp,
             append_time: self.append_time,
-            producers: self.meta.producers.clone(),
+            producers: segment::encode_producer_entries(&producers),
             snapshot,
         }
     }
 
+    /// The range's producer entries as metadata keeps them: with the time of the append, by which a producer expires,
+    /// where the object's footer has the records' own time (it may be years old).
+    #[expect(clippy::expect_used, reason = "the builder encoded these bytes a moment ago")]
+    fn producers(&self) -> Vec<ProducerBatch> {
+        let mut entries = segment::decode_producer_entries(&self.meta.producers).expect("what was encoded decodes");
+        entries.iter_mut().for_each(|entry| entry.timestamp = self.append_time);
+        entries
+    }
+
     /// A producer snapshot as of this range's end, if one is due.
-    fn snapshot(&self) -> Option<Bytes> {
-        let entries = segment::decode_producer_entries(&self.meta.producers).ok()?;
-        let snapshot = self.partition.state.lock().snapshot_due(&entries, RANGES_PER_SNAPSHOT)?;
+    fn snapshot(&self, producers: &[ProducerBatch]) -> Option<Bytes> {
+        let snapshot = self.partition.state.lock().snapshot_due(producers, RANGES_PER_SNAPSHOT)?;
         Some(segment::encode_producer_entries(&snapshot))
     }
 }

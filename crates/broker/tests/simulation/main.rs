@@ -101,7 +101,7 @@ async fn send(world: &World, topic: &Topic, partition: i32, batch: Bytes) -> Out
         Ok(appended) => Outcome::Acked(appended.base_offset),
         Err(AppendError::TimedOut | AppendError::Unknown) => Outcome::Info,
         Err(AppendError::OutOfOrderSequence { .. } | AppendError::InvalidProducerEpoch) => {
-            panic!("a lone producer is in order: {result:?}")
+            unreachable!("a lone producer is in order: {result:?}")
         }
         Err(_) => Outcome::Failed,
     }
@@ -110,7 +110,7 @@ async fn send(world: &World, topic: &Topic, partition: i32, batch: Bytes) -> Out
 /// An idempotent producer sends each value until it is acked, a plain one once. Both ride several sessions.
 async fn produce(world: Arc<World>, topic: Arc<Topic>, producer: u64, seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed ^ (producer << 32));
-    let idempotent = producer % 2 == 0;
+    let idempotent = producer.is_multiple_of(2);
     let partition = i32::try_from(producer).expect("small") % PARTITIONS;
     let id = i64::try_from(producer).expect("small");
     for number in 0..RECORDS_PER_PRODUCER {

@@ -104,6 +104,10 @@ pub(super) async fn prepare_database(path: &Path, new_cluster_id: Uuid) -> Resul
         .execute(&mut connection)
         .await
         .map_err(failed)?;
+    // The lock is ours, so whoever had these sessions is dead. It may have had another AGENT_ID (in containers the host
+    // name changes with each start), which `open_session` would leave in possession of its leases for ever.
+    let fence = sqlx::query("UPDATE sessions SET active = 0 WHERE active = 1");
+    fence.execute(&mut connection).await.map_err(failed)?;
     connection.close().await.map_err(failed)?;
     Ok(options)
 }

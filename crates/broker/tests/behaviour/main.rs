@@ -1,0 +1,15 @@
+//! What a broker does when something goes wrong around it: commits whose reply is lost, stores that are away, clients
+//! that hang up, restarts, take-overs, and topics that change while batches are in flight.
+//!
+//! Everything runs over the in-memory metadata model (or SQLite, where the file matters) and OpenDAL's memory service
+//! behind a gate that a test closes or breaks.
+
+mod ambiguous_commits;
+mod append_rules;
+mod cancellation;
+mod fetching;
+mod gated_store;
+mod outages;
+mod restart;
+mod rig;
+mod topic_changes;
