@@ -23,7 +23,7 @@
 struct load {
         const char *address, *topic;
         char **properties;
-        int property_count, partitions;
+        int property_count, partitions, own_partitioner;
         long records, size, rate;
         float *latency_ms; /* one of each record, in the order they were learned */
         atomic_long done, failed;
@@ -99,7 +99,8 @@ static rd_kafka_t *producer(struct load *load, int measured) {
         return client(load, RD_KAFKA_PRODUCER, conf);
 }
 
-/* Sends all records, round-robin over the partitions, in step with the rate. */
+/* Sends all records in step with the rate: round-robin over the partitions, or where the client's own partitioner puts
+ * records without a key (one partition at a time, for sticky.partitioning.linger.ms). */
 static void send_all(struct load *load, rd_kafka_t *rk) {
         rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, load->topic, NULL);
         char *value = malloc(load->size);
@@ -118,7 +119,8 @@ static void send_all(struct load *load, rd_kafka_t *rk) {
                 }
                 int64_t sent = now_ns();
                 memcpy(value, &sent, sizeof sent);
-                while (rd_kafka_produce(topic, (int)(i % load->partitions), RD_KAFKA_MSG_F_COPY, value, load->size,
+                while (rd_kafka_produce(topic, load->own_partitioner ? RD_KAFKA_PARTITION_UA : (int)(i % load->partitions),
+                                        RD_KAFKA_MSG_F_COPY, value, load->size,
                                         NULL, 0, (void *)(intptr_t)sent) == -1) {
                         if (rd_kafka_last_error() != RD_KAFKA_RESP_ERR__QUEUE_FULL)
                                 die("produce", rd_kafka_err2str(rd_kafka_last_error()));
@@ -206,17 +208,17 @@ static void report(struct load *load, double seconds, int measured) {
 
 int main(int count, char **words) {
         if (count < 6)
-                die("usage", "produce|consume|e2e ADDRESS TOPIC PARTITIONS RECORDS [SIZE RATE] [property=value...]");
+                die("usage", "produce|produce-unkeyed|consume|e2e ADDRESS TOPIC PARTITIONS RECORDS [SIZE RATE] [property=value...]");
         int sends = strcmp(words[1], "consume") != 0, fixed = sends ? 8 : 6;
         if (sends && count < 8)
                 die("usage", "produce and e2e take SIZE and RATE");
-        struct load load = {words[2], words[3], words + fixed, count - fixed, atoi(words[4]), atol(words[5]),
+        struct load load = {words[2], words[3], words + fixed, count - fixed, atoi(words[4]), strcmp(words[1], "produce-unkeyed") == 0, atol(words[5]),
                             sends ? atol(words[6]) : 0, sends ? atol(words[7]) : 0, NULL, 0, 0};
         if (load.partitions < 1 || load.records < 1 || (sends && load.size < 8))
                 die("usage", "PARTITIONS and RECORDS from 1, SIZE from 8");
         load.latency_ms = calloc(load.records, sizeof(float));
         int64_t began = now_ns();
-        if (strcmp(words[1], "produce") == 0) {
+        if (strncmp(words[1], "produce", 7) == 0) {
                 rd_kafka_t *rk = producer(&load, 1);
                 send_all(&load, rk);
                 report(&load, (now_ns() - began) / 1e9, 1);

@@ -1,12 +1,16 @@
 //! Makes the `file` object store durable: an OpenDAL layer over its `fs` service that does the writes itself.
 //!
-//! OpenDAL's `fs` never syncs a directory, syncs files on a runtime worker, shows half-written files under their
-//! final name, and its `atomic_write_dir` is not atomic under `if_not_exists`. Here a write is one blocking task:
-//! temporary file in `.tmp` of the same folder → gathered write of all chunks → data sync → rename (or link, which
-//! never replaces, for `if_not_exists`) → sync of the directory. So:
-//! - an object under its final name is whole, in every crash and after every error (ENOSPC, EIO);
-//! - when the write returns `Ok`, object and name survive a power loss, and so do the directories above it;
-//! - what a crash leaves is at most files in `.tmp`, removed at the next start; `.tmp` is not listed.
+//! OpenDAL's `fs` never syncs a directory, syncs files on a runtime worker, and its `atomic_write_dir` is not atomic
+//! under `if_not_exists`. Here a write is one blocking task:
+//! - a name that nothing has (every segment): create under that name, gathered write of all chunks, sync of the data, then
+//!   of the directory, which costs one journal commit where a rename in between costs two;
+//! - a name that something has, or `if_not_exists`: temporary file in `.tmp`, data sync, rename (or link, which never
+//!   replaces), directory sync.
+//!
+//! So when the write returns `Ok`, object and name survive a power loss, and so do the directories above it; an object
+//! that is replaced is whole at every moment. What a crash or an error (ENOSPC, EIO) leaves: a new name with part of
+//! its bytes, which nothing refers to, since a segment is named in metadata only after its write returned; and files
+//! in `.tmp`, removed at the next start; `.tmp` is not listed.
 //!
 //! Reads, lists and deletes are those of `fs`. Deletes are not synced: an object that comes back after a power loss
 //! is deleted again by whoever wanted it gone, and nothing refers to it meanwhile. Copy, rename and append are
@@ -110,19 +114,42 @@ impl Folder {
     fn put(&self, key: &str, chunks: &[Bytes], if_not_exists: bool) -> io::Result<FileMetadata> {
         let target = self.path_of(key)?;
         let directory = target.parent().unwrap_or(&self.root);
+        self.make_directory_durable(directory)?;
+        let put = match if_not_exists {
+            true => self.put_whole(&target, directory, chunks, true),
+            false => match OpenOptions::new().write(true).create_new(true).open(&target) {
+                Ok(file) => put_new(file, directory, chunks),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    self.put_whole(&target, directory, chunks, false)
+                }
+                Err(error) => Err(error),
+            },
+        };
+        if put.is_err() {
+            // Perhaps someone removed the directory: the next write makes it anew.
+            self.durable_directories.lock().remove(directory);
+        }
+        put
+    }
+
+    /// Replaces an object, or creates it if nobody else does: whole before it has its name.
+    fn put_whole(
+        &self,
+        target: &Path,
+        directory: &Path,
+        chunks: &[Bytes],
+        if_not_exists: bool,
+    ) -> io::Result<FileMetadata> {
         let mut temporary = self.new_temporary()?;
         write_gathered(&mut temporary.file, chunks)?;
         temporary.file.sync_data()?;
         let metadata = temporary.file.metadata()?;
-        self.make_directory_durable(directory)?;
-        let named =
-            if if_not_exists { fs::hard_link(&temporary.path, &target) } else { fs::rename(&temporary.path, &target) };
-        if let Err(error) = named {
-            // Someone removed the directory: the next write makes it anew.
-            self.durable_directories.lock().remove(directory);
-            return Err(error);
+        if if_not_exists {
+            fs::hard_link(&temporary.path, target)?;
+        } else {
+            fs::rename(&temporary.path, target)?;
+            temporary.moved = true;
         }
-        temporary.moved = !if_not_exists;
         sync_directory(directory)?;
         Ok(metadata)
     }
@@ -168,6 +195,18 @@ impl Folder {
         known.insert(directory.to_owned());
         Ok(())
     }
+}
+
+/// Writes an object under a name that nothing had: file and name reach the disk in one journal commit. An attempt that
+/// fails frees its own file's space and leaves the name alone, which may be another attempt's by now.
+fn put_new(mut file: File, directory: &Path, chunks: &[Bytes]) -> io::Result<FileMetadata> {
+    let written =
+        write_gathered(&mut file, chunks).and_then(|()| file.sync_data()).and_then(|()| sync_directory(directory));
+    if let Err(error) = written {
+        let _ = file.set_len(0);
+        return Err(error);
+    }
+    file.metadata()
 }
 
 /// A file without its final name; removed when dropped unless it was moved there.

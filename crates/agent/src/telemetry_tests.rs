@@ -89,8 +89,6 @@ async fn every_documented_metric_exists_and_every_metric_is_documented() {
     metrics.object_get(0.001, 1, false);
     metrics.fetch(1, 1, 0);
     metrics.fetch_wait(0.1);
-    metrics.in_flight_bytes(1);
-    metrics.unacked_batches(1);
     metrics.partitions_led(1);
     let text = telemetry.prometheus_text().unwrap();
     let shown: Vec<&str> =

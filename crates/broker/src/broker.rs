@@ -107,7 +107,7 @@ impl Broker {
         for row in metadata.list_topics().await? {
             catalog.put(row);
         }
-        let pool = Arc::new(WriterPool::new());
+        let pool = Arc::new(WriterPool::new(settings.flush_bytes));
         let status = Arc::new(SessionStatus::new(opened.session));
         let clock = Arc::new(Clock::new(settings.time_source, opened.database_time));
         let tail = Arc::new(TailBudget::new(settings.memory_bytes / 8, Arc::clone(&metrics)));

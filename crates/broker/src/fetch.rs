@@ -153,6 +153,8 @@ struct PartitionRead {
     high_watermark: Offset,
     log_start_offset: Offset,
     diverging: Option<DivergingEpoch>,
+    /// Whether the batches came from the object store, not from memory.
+    from_store: bool,
 }
 
 impl Broker {
@@ -191,12 +193,15 @@ impl Broker {
         let mut reads = futures::stream::iter(reads).buffered(PARTITIONS_IN_FLIGHT);
         let mut answers = Vec::with_capacity(request.partitions.len());
         let mut complete = request.partitions.is_empty();
+        let mut stored_bytes = 0;
         for wanted in &request.partitions {
             let Some(read) = reads.next().await else { break };
             let result = read.map(|read| {
+                let from_store = read.from_store;
                 let (fetched, next_offset) = trim(read, wanted, bytes_max, &taken);
                 // Records that the bounds leave behind: waiting would bring no more.
                 complete |= next_offset < fetched.high_watermark || fetched.diverging.is_some();
+                stored_bytes += if from_store { fetched.record_bytes } else { 0 };
                 fetched
             });
             complete |= result.is_err();
@@ -205,6 +210,9 @@ impl Broker {
         drop(reads);
         let bytes = taken.into_inner();
         complete |= bytes >= request.min_bytes.min(bytes_max);
+        if bytes > 0 {
+            self.metrics().fetch(bytes as u64, (bytes - stored_bytes) as u64, stored_bytes as u64);
+        }
         (answers, complete)
     }
 
@@ -229,6 +237,7 @@ impl Broker {
                 high_watermark: state.high_watermark(),
                 log_start_offset: state.log_start_offset(),
                 diverging: None,
+                from_store: false,
             };
             let leader_epoch = state.leader_epoch();
             drop(state);
@@ -248,7 +257,10 @@ impl Broker {
         }
         read.batches = match from_tail {
             Some(batches) => batches,
-            None => self.cold().read(partition.key, wanted.fetch_offset, read.high_watermark, left).await?,
+            None => {
+                read.from_store = true;
+                self.cold().read(partition.key, wanted.fetch_offset, read.high_watermark, left).await?
+            }
         };
         Ok(read)
     }

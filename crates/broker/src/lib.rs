@@ -1,8 +1,7 @@
 //! Everything a client can ask, behind one API with two front ends.
 //!
 //! A gateway translates wire to domain and back; the behaviour is here. The produce path is `append` →
-//! `writer/pool` → `writer/partition_state` → `writer/flush`; the fetch path is `fetch` → `reader/plan` →
-//! `reader/tail` or `reader/cold`. See ARCHITECTURE.md.
+//! `writer/pool` → `writer/partition_state` → `writer/flush`; the fetch path is `fetch` → `reader/tail` or `reader/cold`. See ARCHITECTURE.md.
 
 mod append;
 mod broker;

@@ -150,18 +150,6 @@ impl Metrics {
         self.with(|i| i.tail_bytes.record(value, &[]));
     }
 
-    /// Bytes of batches that wait for their ack now.
-    pub fn in_flight_bytes(&self, value: i64) {
-        #[cfg(feature = "metrics")]
-        self.with(|i| i.in_flight_bytes.record(value, &[]));
-    }
-
-    /// Batches that wait for their ack now.
-    pub fn unacked_batches(&self, value: i64) {
-        #[cfg(feature = "metrics")]
-        self.with(|i| i.unacked_batches.record(value, &[]));
-    }
-
     /// Partitions whose lease this agent holds now.
     pub fn partitions_led(&self, value: i64) {
         #[cfg(feature = "metrics")]
@@ -219,8 +207,6 @@ mod instruments {
         pub(super) fetch_source_bytes: Counter<u64>,
         pub(super) fetch_wait: Histogram<f64>,
         pub(super) tail_bytes: Gauge<i64>,
-        pub(super) in_flight_bytes: Gauge<i64>,
-        pub(super) unacked_batches: Gauge<i64>,
         pub(super) partitions_led: Gauge<i64>,
     }
 
@@ -255,8 +241,6 @@ mod instruments {
                 fetch_source_bytes: counter(m, "streamhouse_fetch_source_bytes_total", "Fetched bytes by source"),
                 fetch_wait: seconds(m, "streamhouse_fetch_wait_seconds", "Time a long poll waited"),
                 tail_bytes: gauge(m, "streamhouse_tail_bytes", "Bytes held in tail memory"),
-                in_flight_bytes: gauge(m, "streamhouse_in_flight_bytes", "Bytes of batches not acked yet"),
-                unacked_batches: gauge(m, "streamhouse_unacked_batches", "Batches not acked yet"),
                 partitions_led: gauge(m, "streamhouse_partitions_led", "Partitions whose lease this agent holds"),
             }
         }

@@ -1,3 +1,5 @@
+//! The table of configs against what Kafka accepts, refuses and describes.
+
 use std::collections::BTreeMap;
 
 use uuid::Uuid;

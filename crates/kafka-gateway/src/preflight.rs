@@ -21,9 +21,6 @@ pub(crate) enum Malformed {
     /// A length, count or field passes the end of the frame.
     #[error("a field passes the end of the frame")]
     Short,
-    /// Bytes are left after the last field.
-    #[error("bytes are left after the last field")]
-    Trailing,
     /// A varint has more than five bytes or 32 bits.
     #[error("overlong varint")]
     Varint,
@@ -75,9 +72,7 @@ pub(crate) fn walk(api: &Api, version: i16, frame: &[u8]) -> Result<Walked, Malf
     }
     let body_at = frame.len() - walk.left.len();
     walk.fields(api.body)?;
-    if !walk.left.is_empty() {
-        return Err(Malformed::Trailing);
-    }
+    // Bytes after the body are ignored, as Kafka does: librdkafka 2.16 sends three too many in "all topics" of Metadata 13.
     Ok(Walked { body_at, decoded_bytes: (walk.elements + walk.tagged_fields) * ELEMENT_BYTES })
 }
 

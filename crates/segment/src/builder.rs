@@ -97,7 +97,7 @@ impl SegmentBuilder {
         meta.byte_len += batch_bytes;
         self.bytes += batch_bytes;
         range.headers_crc.update(&batch.header);
-        range.producers.extend(ProducerBatch::of(stored));
+        range.producers.extend(ProducerBatch::of(stored, self.identity.written_at));
         self.chunks.push(batch.header);
         if !batch.records.is_empty() {
             self.chunks.push(batch.records);

@@ -30,14 +30,15 @@ pub struct ProducerBatch {
     pub base_offset: Offset,
     /// Offset of its last record.
     pub last_offset: Offset,
-    /// Its greatest timestamp, by which the producer's state expires.
+    /// When it was written, by the agent's clock: the producer's state expires by it. Not a record's timestamp, which the
+    /// client chooses and which may be years old in a backfill.
     pub timestamp: TimestampMs,
 }
 
 impl ProducerBatch {
     /// Of a stored batch; `None` where it is not idempotent.
     #[must_use]
-    pub fn of(stored: &RecordBatchHeader) -> Option<Self> {
+    pub fn of(stored: &RecordBatchHeader, written_at: TimestampMs) -> Option<Self> {
         stored.has_producer().then(|| Self {
             producer_id: stored.producer_id,
             producer_epoch: stored.producer_epoch,
@@ -45,7 +46,7 @@ impl ProducerBatch {
             last_sequence: stored.last_sequence(),
             base_offset: stored.base_offset,
             last_offset: stored.last_offset(),
-            timestamp: stored.max_timestamp,
+            timestamp: written_at,
         })
     }
 }

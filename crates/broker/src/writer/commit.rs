@@ -97,7 +97,7 @@ impl Lane {
         let decision = self.decide(&segments, &commits).await;
         let ranges = commits.iter().map(|commit| commit.ranges.len() as u64).sum();
         let outcome = match &decision {
-            Decision::Settled(_) => "settled",
+            Decision::Settled(_) => "committed",
             Decision::Fenced => "fenced",
             Decision::Unknown => "unknown",
         };

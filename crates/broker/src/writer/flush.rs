@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use metadata::MetadataStore;
 use opendal::{Buffer, Operator};
@@ -20,6 +21,7 @@ use super::pool::WriterPool;
 use super::segment_plan::{self, LaneIdentity, PlannedSegment};
 use crate::append::AppendError;
 use crate::clock::Clock;
+use crate::limits::{FLUSH_FULL_BYTES, FLUSH_SPACING_MAX, FLUSH_SPACING_MIN};
 use crate::metrics::Metrics;
 use crate::reader::tail::TailBudget;
 use crate::session::SessionStatus;
@@ -82,11 +84,13 @@ impl Drop for EndOfLane {
 
 impl Lane {
     async fn gather_until_drained(self: &Arc<Self>, mut identity: LaneIdentity, uploads: mpsc::Sender<Upload>) {
-        while self.flush_is_due().await {
+        let mut not_before = Instant::now();
+        while self.flush_is_due(not_before).await {
             let started = Instant::now();
             let through = self.committed_through.load(Ordering::Acquire);
             let segments =
                 segment_plan::gather(&self.pool, &mut identity, self.settings.flush_bytes, through, self.clock.now());
+            not_before = started + spacing(segments.iter().map(|segment| segment.object_bytes).sum());
             for mut segment in segments {
                 self.metrics.flush(segment.object_bytes, segment.ranges.len() as u64, started.elapsed().as_secs_f64());
                 let put = self.start_put(&mut segment);
@@ -98,7 +102,7 @@ impl Lane {
     }
 
     /// Waits until a flush should start; false when the pool drains and nothing waits.
-    async fn flush_is_due(&self) -> bool {
+    async fn flush_is_due(&self, not_before: Instant) -> bool {
         loop {
             let changed = self.pool.changed.notified();
             let Some(since) = self.pool.waiting_since() else {
@@ -108,21 +112,32 @@ impl Lane {
                 changed.await;
                 continue;
             };
-            let uploads = self.uploads_in_flight.load(Ordering::Acquire);
-            if uploads >= self.settings.uploads_in_flight.max(1) {
-                changed.await;
-                continue;
+            match self.next_start(since, not_before) {
+                Some(start) if start <= Instant::now() => return true,
+                Some(start) => drop(tokio::time::timeout_at(start, changed).await),
+                None => changed.await,
             }
-            let enough = self.pool.waiting_bytes() >= self.settings.flush_bytes || self.pool.is_draining();
-            let interval = self.settings.flush_interval;
-            if enough || (interval.is_zero() && uploads == 0) || (!interval.is_zero() && since.elapsed() >= interval) {
-                return true;
-            }
-            if interval.is_zero() {
-                changed.await;
-            } else {
-                let _ = tokio::time::timeout_at(since + interval, changed).await;
-            }
+        }
+    }
+
+    /// When the next flush should start if nothing changes; `None`: when something does. `since` is when its first batch
+    /// came.
+    fn next_start(&self, since: Instant, not_before: Instant) -> Option<Instant> {
+        let uploads = self.uploads_in_flight.load(Ordering::Acquire);
+        let waiting = self.pool.waiting_bytes();
+        if uploads >= self.settings.uploads_in_flight.max(1) {
+            return None;
+        }
+        if waiting >= self.settings.flush_bytes || self.pool.is_draining() {
+            return Some(since);
+        }
+        if !self.settings.flush_interval.is_zero() {
+            return Some(since + self.settings.flush_interval);
+        }
+        match uploads {
+            0 if waiting >= FLUSH_FULL_BYTES => Some(since),
+            0 => Some(since.max(not_before)),
+            _ => None,
         }
     }
 
@@ -138,6 +153,13 @@ impl Lane {
             result
         })
     }
+}
+
+/// How long after the start of a flush of this size the next one may start: the fuller, the longer.
+fn spacing(bytes: u64) -> Duration {
+    let full = FLUSH_FULL_BYTES as u64 / 2;
+    let share = u32::try_from(bytes.min(full) * 100 / full).unwrap_or(100);
+    FLUSH_SPACING_MIN + (FLUSH_SPACING_MAX - FLUSH_SPACING_MIN) * share / 100
 }
 
 /// Counts an upload until it ends, however it ends, and then tells the gatherer.

@@ -18,6 +18,7 @@ use super::partition::{Partition, PlacedAppend};
 use super::partition_state::{Answers, Candidate, Placed};
 use crate::append::AppendError;
 use crate::clock::Clock;
+use crate::limits::FLUSH_FULL_BYTES;
 
 /// Partitions with something to flush, oldest first.
 #[derive(Debug, Default)]
@@ -35,13 +36,16 @@ pub(crate) struct WriterPool {
     /// Signed: a gather may count a batch before the append that placed it does.
     waiting_bytes: AtomicI64,
     draining: AtomicBool,
+    /// `FLUSH_BYTES`.
+    flush_bytes: usize,
     /// Tells the lane that something waits, or that an upload ended.
     pub(crate) changed: Notify,
 }
 
 impl WriterPool {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(flush_bytes: usize) -> Self {
         Self {
+            flush_bytes,
             led: RwLock::default(),
             dirty: Mutex::default(),
             waiting_bytes: AtomicI64::new(0),
@@ -147,14 +151,19 @@ impl WriterPool {
         }
         let placed = partition.place(candidate, clock.now());
         if let Placed::InLine { bytes, .. } = placed.placed {
-            self.waiting_bytes.fetch_add(signed(bytes), Ordering::Relaxed);
+            let before = self.waiting_bytes.fetch_add(signed(bytes), Ordering::Relaxed);
             if placed.newly_dirty {
                 self.mark_dirty(Arc::clone(partition));
-            } else {
+            } else if self.passes_a_bound(before, before.saturating_add(signed(bytes))) {
                 self.changed.notify_one();
             }
         }
         Ok(placed)
+    }
+
+    /// Whether the lane may start earlier than it planned to.
+    fn passes_a_bound(&self, before: i64, after: i64) -> bool {
+        [FLUSH_FULL_BYTES, self.flush_bytes].map(signed).iter().any(|bound| before < *bound && after >= *bound)
     }
 
     fn mark_dirty(&self, partition: Arc<Partition>) {
