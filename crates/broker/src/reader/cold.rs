@@ -193,3 +193,7 @@ impl Cache {
         cell
     }
 }
+
+#[cfg(test)]
+#[path = "cold_tests.rs"]
+mod tests;

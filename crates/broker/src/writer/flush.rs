@@ -53,14 +53,33 @@ pub(super) struct Upload {
 /// Runs the lane until the pool drains.
 pub(crate) async fn run(lane: Arc<Lane>, identity: LaneIdentity) {
     let (uploads, to_commit) = mpsc::channel(lane.settings.uploads_in_flight.max(1));
-    let committer = tokio::spawn(Arc::clone(&lane).commit_in_order(to_commit));
-    lane.gather_until_drained(identity, uploads).await;
-    if committer.await.is_err() {
-        tracing::error!("the committer ended with a panic; this agent can write no more");
-        lane.pool.abandon_all(&AppendError::Unknown);
-        lane.status.set_fenced();
-    }
+    let mut committer = tokio::spawn(Arc::clone(&lane).commit_in_order(to_commit));
+    let mut end = EndOfLane { lane: Arc::clone(&lane), in_order: false };
+    let drained = tokio::select! {
+        () = lane.gather_until_drained(identity, uploads) => true,
+        // While the gatherer goes on, the committer ends by a panic only.
+        _ = &mut committer => false,
+    };
+    end.in_order = drained && committer.await.is_ok();
+    drop(end);
     lane.pool.abandon_all(&AppendError::Draining);
+}
+
+/// Makes sure that an agent whose lane broke down (a panic in one of its tasks) does not look like a healthy one that never
+/// answers.
+struct EndOfLane {
+    lane: Arc<Lane>,
+    in_order: bool,
+}
+
+impl Drop for EndOfLane {
+    fn drop(&mut self) {
+        if !self.in_order {
+            tracing::error!("the lane ended with a panic; this agent can write no more");
+            self.lane.pool.abandon_all(&AppendError::Unknown);
+            self.lane.status.set_fenced();
+        }
+    }
 }
 
 impl Lane {

@@ -6,7 +6,9 @@
 
 mod ambiguous_commits;
 mod append_rules;
+mod breakdown;
 mod cancellation;
+mod crowds;
 mod fetching;
 mod gated_store;
 mod outages;
