@@ -22,7 +22,13 @@ mod status;
 pub use server::{GrpcServer, GrpcSettings, ServeError};
 
 /// Messages, client and server of `streamhouse.producer`, generated from `proto/`.
-#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated code; its comments are the proto's")]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::too_many_lines,
+    reason = "generated code; its comments are the proto's"
+)]
 pub mod proto {
     tonic::include_proto!("streamhouse.producer");
 
