@@ -152,12 +152,12 @@ def start_and_idle(_: float) -> None:
 
 
 def paced(scenario: str, partitions: int, rate: int, linger_ms: int, seconds: float, p99_below: float | None = None,
-          memory_below: float | None = None, cpu_below: float | None = None) -> None:
-    """1 KiB records at a rate."""
+          memory_below: float | None = None, cpu_below: float | None = None, kind: str = "produce") -> None:
+    """1 KiB records at a rate: spread evenly over the partitions, or (`produce-unkeyed`) as the client's own partitioner does."""
     with fresh_agent(partitions) as agent:
         load("produce", agent.kafka, partitions, 2000, 1024, 2000, IDEMPOTENT)  # first connections, first flushes
         with watched(scenario, agent, memory_below, cpu_below):
-            run = load("produce", agent.kafka, partitions, int(rate * seconds), 1024, rate, IDEMPOTENT, f"linger.ms={linger_ms}")
+            run = load(kind, agent.kafka, partitions, int(rate * seconds), 1024, rate, IDEMPOTENT, f"linger.ms={linger_ms}")
         record(scenario, "rate", run["per_second"], "records/s", least=rate * 0.98)
         record(scenario, "produce latency, p50", run["p50_ms"], "ms")
         record(scenario, "produce latency, p99", run["p99_ms"], "ms", below=p99_below)
@@ -185,7 +185,9 @@ def end_to_end(seconds: float) -> None:
 SCENARIOS = {
     "yardsticks": yardsticks,
     "start": start_and_idle,
-    "50,000/s, 8 partitions": lambda s: paced("50,000/s of 1 KiB", 8, 50_000, 1, s, p99_below=10, memory_below=100),
+    "50,000/s, 8 partitions": lambda s: paced("50,000/s of 1 KiB", 8, 50_000, 5, s, p99_below=10, memory_below=100),
+    "50,000/s, unkeyed": lambda s: paced("50,000/s, client's partitioner", 8, 50_000, 5, s, p99_below=10, memory_below=100,
+                                         kind="produce-unkeyed"),
     "10,000/s, 8 partitions": lambda s: paced("10,000/s of 1 KiB", 8, 10_000, 5, s, cpu_below=20),
     "end to end": end_to_end,
     "100 B": lambda s: bulk("100 B, batched", 100, int(1_000_000 * s), least=1_000_000),

@@ -141,8 +141,7 @@ impl Broker {
         };
         keeper.acquire_missing().await;
         let tasks = Tasks { lane: tokio::spawn(flush::run(lane, identity)), keeper: tokio::spawn(keeper.run()) };
-        let cold =
-            ColdReader::new(Arc::clone(&metadata), store.clone(), Arc::clone(&metrics), settings.memory_bytes / 16);
+        let cold = cold_reader(&settings, &metadata, &store, &metrics);
         Ok(Self(Arc::new(Inner {
             budget: MemoryBudget::new(settings.memory_bytes / 2),
             cluster: Arc::new(only_agent(&settings, cluster.cluster_id, opened.node_id)),
@@ -322,6 +321,17 @@ impl Broker {
     pub(crate) fn random_topic_id(&self) -> TopicId {
         TopicId(uuid::Builder::from_random_bytes(self.0.rng.lock().random()).into_uuid())
     }
+}
+
+fn cold_reader(
+    settings: &BrokerSettings,
+    metadata: &Arc<dyn MetadataStore>,
+    store: &Operator,
+    metrics: &Arc<Metrics>,
+) -> ColdReader {
+    let answers = MemoryBudget::new(settings.memory_bytes / 8);
+    let cache_bytes = settings.memory_bytes / 16;
+    ColdReader::new(Arc::clone(metadata), store.clone(), Arc::clone(metrics), cache_bytes, answers)
 }
 
 fn registration(settings: &BrokerSettings) -> Registration {

@@ -7,11 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use segment::{LeaderEpoch, Offset, OrganizationId, PartitionIndex, TopicId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OnceCell};
 use tokio::time::Instant;
 
 use crate::broker::Broker;
-use crate::limits::{FETCH_BYTES_MAX, FETCH_WAIT_MAX};
+use crate::limits::{FETCH_BYTES_MAX, FETCH_COLD_BYTES_MAX, FETCH_WAIT_MAX};
+use crate::memory_budget::MemoryPermit;
 use crate::reader::ReadBatch;
 use crate::reader::cold::ColdError;
 use crate::writer::partition::Partition;
@@ -157,6 +158,52 @@ struct PartitionRead {
     from_store: bool,
 }
 
+/// What the partitions of one answer share.
+struct Bounds {
+    bytes_max: usize,
+    /// Bytes in the answer so far.
+    taken: AtomicUsize,
+    /// Bytes that reads of the object store may have taken so far, and the memory they are charged to: acquired once, so
+    /// that fetches which wait for it hold none.
+    cold_taken: AtomicUsize,
+    cold_memory: OnceCell<Arc<MemoryPermit>>,
+}
+
+impl Bounds {
+    fn new(request: &FetchRequest) -> Self {
+        Self {
+            bytes_max: request.max_bytes.min(FETCH_BYTES_MAX),
+            taken: AtomicUsize::new(0),
+            cold_taken: AtomicUsize::new(0),
+            cold_memory: OnceCell::new(),
+        }
+    }
+
+    fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Bytes left in the answer for a partition.
+    fn left(&self, wanted: &FetchPartition) -> usize {
+        self.bytes_max.saturating_sub(self.taken()).min(wanted.max_bytes)
+    }
+
+    /// Takes up to `wanted` of what one fetch may read from the object store.
+    fn take_cold(&self, wanted: usize) -> usize {
+        let before = self.cold_taken.fetch_add(wanted.min(FETCH_COLD_BYTES_MAX), Ordering::Relaxed);
+        wanted.min(FETCH_COLD_BYTES_MAX.saturating_sub(before))
+    }
+}
+
+/// All partitions, read once.
+struct Answer {
+    partitions: Vec<FetchedPartition>,
+    /// Whether there is a reason to answer now.
+    complete: bool,
+    from_tail: usize,
+    from_store: usize,
+}
+
 impl Broker {
     /// Reads partitions, waiting up to `max_wait` for `min_bytes`; answers are in request order. An error, or a
     /// partition with more records than the bounds let through, answers at once. Dropping the future ends the wait.
@@ -167,10 +214,12 @@ impl Broker {
         loop {
             // Registered before the read: a commit between the read and the wait is not missed.
             waiter.partitions = self.register_waiter(&request, &waiter.notify);
-            let (answers, complete) = self.read_once(&request).await;
-            if complete || Instant::now() >= deadline {
+            let answer = self.read_once(&request).await;
+            if answer.complete || Instant::now() >= deadline {
+                let bytes = answer.from_tail + answer.from_store;
+                self.metrics().fetch(bytes as u64, answer.from_tail as u64, answer.from_store as u64);
                 self.metrics().fetch_wait(started.elapsed().as_secs_f64());
-                return answers;
+                return answer.partitions;
             }
             let _ = tokio::time::timeout_at(deadline, waiter.notify.notified()).await;
         }
@@ -182,53 +231,45 @@ impl Broker {
         led.inspect(|partition| partition.register(notify)).collect()
     }
 
-    /// Reads every partition once; true if there is a reason to answer now.
-    async fn read_once(&self, request: &FetchRequest) -> (Vec<FetchedPartition>, bool) {
-        let bytes_max = request.max_bytes.min(FETCH_BYTES_MAX);
-        let taken = AtomicUsize::new(0);
+    async fn read_once(&self, request: &FetchRequest) -> Answer {
+        let bounds = Bounds::new(request);
         let mut reads = Vec::with_capacity(request.partitions.len());
         for wanted in &request.partitions {
-            reads.push(self.read_partition(request.organization, wanted, bytes_max, &taken));
+            reads.push(self.read_partition(request.organization, wanted, &bounds));
         }
         let mut reads = futures::stream::iter(reads).buffered(PARTITIONS_IN_FLIGHT);
-        let mut answers = Vec::with_capacity(request.partitions.len());
-        let mut complete = request.partitions.is_empty();
-        let mut stored_bytes = 0;
+        let partitions = Vec::with_capacity(request.partitions.len());
+        let mut answer = Answer { partitions, complete: request.partitions.is_empty(), from_tail: 0, from_store: 0 };
         for wanted in &request.partitions {
             let Some(read) = reads.next().await else { break };
             let result = read.map(|read| {
                 let from_store = read.from_store;
-                let (fetched, next_offset) = trim(read, wanted, bytes_max, &taken);
+                let (fetched, next_offset) = trim(read, wanted, &bounds);
                 // Records that the bounds leave behind: waiting would bring no more.
-                complete |= next_offset < fetched.high_watermark || fetched.diverging.is_some();
-                stored_bytes += if from_store { fetched.record_bytes } else { 0 };
+                answer.complete |= next_offset < fetched.high_watermark || fetched.diverging.is_some();
+                *(if from_store { &mut answer.from_store } else { &mut answer.from_tail }) += fetched.record_bytes;
                 fetched
             });
-            complete |= result.is_err();
-            answers.push(FetchedPartition { topic_id: wanted.topic_id, partition: wanted.partition, result });
+            answer.complete |= result.is_err();
+            answer.partitions.push(FetchedPartition { topic_id: wanted.topic_id, partition: wanted.partition, result });
         }
         drop(reads);
-        let bytes = taken.into_inner();
-        complete |= bytes >= request.min_bytes.min(bytes_max);
-        if bytes > 0 {
-            self.metrics().fetch(bytes as u64, (bytes - stored_bytes) as u64, stored_bytes as u64);
-        }
-        (answers, complete)
+        answer.complete |= bounds.taken() >= request.min_bytes.min(bounds.bytes_max);
+        answer
     }
 
     async fn read_partition(
         &self,
         organization: OrganizationId,
         wanted: &FetchPartition,
-        bytes_max: usize,
-        taken: &AtomicUsize,
+        bounds: &Bounds,
     ) -> Result<PartitionRead, FetchError> {
         let found = self.catalog().by_id(organization, wanted.topic_id).ok_or(FetchError::UnknownTopic)?;
         if !(0..found.topic.partition_count).contains(&wanted.partition) {
             return Err(FetchError::UnknownPartition);
         }
         let partition = self.pool().partition(wanted.topic_id, wanted.partition).ok_or(FetchError::NotLeader)?;
-        let left = bytes_max.saturating_sub(taken.load(Ordering::Relaxed)).min(wanted.max_bytes);
+        let left = bounds.left(wanted);
         let (mut read, leader_epoch, from_tail) = {
             let tail = partition.tail.lock();
             let state = partition.state.lock();
@@ -252,17 +293,33 @@ impl Broker {
             read.diverging = self.diverging(&partition, epoch, wanted.fetch_offset, read.high_watermark).await?;
         }
         let is_empty = wanted.fetch_offset == read.high_watermark || read.diverging.is_some();
-        if is_empty || (left == 0 && taken.load(Ordering::Relaxed) > 0) {
+        if is_empty || (left == 0 && bounds.taken() > 0) {
             return Ok(read);
         }
         read.batches = match from_tail {
             Some(batches) => batches,
             None => {
                 read.from_store = true;
-                self.cold().read(partition.key, wanted.fetch_offset, read.high_watermark, left).await?
+                self.read_cold(&partition, wanted.fetch_offset, read.high_watermark, left, bounds).await?
             }
         };
         Ok(read)
+    }
+
+    async fn read_cold(
+        &self,
+        partition: &Partition,
+        offset: Offset,
+        end: Offset,
+        left: usize,
+        bounds: &Bounds,
+    ) -> Result<Vec<ReadBatch>, FetchError> {
+        let bytes_max = bounds.take_cold(left);
+        if bytes_max == 0 && left > 0 {
+            return Ok(Vec::new()); // the rest of this answer's partitions come with the next fetch
+        }
+        let memory = bounds.cold_memory.get_or_init(|| self.cold().memory(bounds.bytes_max)).await;
+        Ok(self.cold().read(partition.key, offset, end, bytes_max, memory).await?)
     }
 
     /// Only the confirmed leader may say "out of range": a zombie that does makes clients skip or replay.
@@ -305,9 +362,8 @@ fn check_epoch(client: Option<LeaderEpoch>, ours: LeaderEpoch) -> Result<(), Fet
 
 /// Applies the bounds of the answer: whole batches only, the first batch of the first non-empty partition always.
 /// Returns the offset after the last batch too.
-fn trim(read: PartitionRead, wanted: &FetchPartition, bytes_max: usize, taken: &AtomicUsize) -> (Fetched, Offset) {
-    let before = taken.load(Ordering::Relaxed);
-    let left = bytes_max.saturating_sub(before).min(wanted.max_bytes);
+fn trim(read: PartitionRead, wanted: &FetchPartition, bounds: &Bounds) -> (Fetched, Offset) {
+    let (before, left) = (bounds.taken(), bounds.left(wanted));
     let (mut records, mut record_bytes, mut has_zstd) = (Vec::new(), 0, false);
     let mut next_offset = wanted.fetch_offset;
     for batch in read.batches {
@@ -320,7 +376,7 @@ fn trim(read: PartitionRead, wanted: &FetchPartition, bytes_max: usize, taken: &
         has_zstd |= batch.is_zstd();
         records.extend(batch.slices.into_iter().filter(|slice| !slice.is_empty()));
     }
-    taken.fetch_add(record_bytes, Ordering::Relaxed);
+    bounds.taken.fetch_add(record_bytes, Ordering::Relaxed);
     let fetched = Fetched {
         records,
         record_bytes,

@@ -11,6 +11,9 @@ pub const FLUSH_SPACING_MAX: std::time::Duration = std::time::Duration::from_mil
 pub const FLUSH_FULL_BYTES: usize = 64 * 1024;
 /// Largest answer to a fetch, whatever the client asks for.
 pub const FETCH_BYTES_MAX: usize = 50 * 1024 * 1024;
+/// Most that one fetch reads from the object store: what it reads is charged to a budget until it is written out, and a
+/// consumer that catches up comes back for more.
+pub const FETCH_COLD_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Longest a fetch may wait, whatever the client asks for.
 pub const FETCH_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(600);
 /// Longest a produce request may wait for its decision.

@@ -266,3 +266,21 @@ async fn a_drained_broker_has_answered_everything_and_takes_no_more() {
     let late = append(&broker, &topic, &["b"], None).await;
     assert!(matches!(late, Err(AppendError::Draining | AppendError::NotLeader)), "{late:?}");
 }
+
+#[tokio::test]
+async fn one_fetch_reads_a_bounded_amount_from_the_store() {
+    let broker = start_with(BrokerSettings { memory_bytes: 16 << 20, ..BrokerSettings::for_tests("a") }).await;
+    let topic = create(&broker, "t", 1).await;
+    let value = "x".repeat(900_000);
+    for _ in 0..12 {
+        append(&broker, &topic, &[&value], None).await.expect("acked");
+    }
+    let (mut offset, mut fetches) = (0, 0);
+    while offset < 12 {
+        let fetched = fetch_bounded(&broker, &topic, offset, Duration::ZERO, 50 << 20).await.expect("fetched");
+        assert!((1..=8 << 20).contains(&fetched.record_bytes), "{}", fetched.record_bytes);
+        offset += i64::try_from(fetched.record_bytes / 900_000).expect("small");
+        fetches += 1;
+    }
+    assert!(fetches >= 2, "12 batches of 900 kB do not fit one fetch");
+}

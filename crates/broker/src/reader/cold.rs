@@ -14,6 +14,8 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::{ReadBatch, take_fitting};
+use crate::limits::FETCH_COLD_BYTES_MAX;
+use crate::memory_budget::{MemoryBudget, MemoryPermit};
 use crate::metrics::Metrics;
 
 /// Ranges asked of metadata for one read.
@@ -65,6 +67,20 @@ pub(crate) struct ColdReader {
     metrics: Arc<Metrics>,
     bytes_max: usize,
     cache: Mutex<Cache>,
+    /// What answers hold until they are written out.
+    answers: MemoryBudget,
+}
+
+/// Record bytes of an answer with the memory they are charged to: given back when the last slice is gone.
+struct Charged {
+    bytes: Bytes,
+    _memory: Arc<MemoryPermit>,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl ColdReader {
@@ -73,8 +89,14 @@ impl ColdReader {
         store: Operator,
         metrics: Arc<Metrics>,
         bytes_max: usize,
+        answers: MemoryBudget,
     ) -> Self {
-        Self { metadata, store, metrics, bytes_max, cache: Mutex::default() }
+        Self { metadata, store, metrics, bytes_max, cache: Mutex::default(), answers }
+    }
+
+    /// Waits for the memory that one fetch's cold reads are charged to.
+    pub(crate) async fn memory(&self, bytes: usize) -> Arc<MemoryPermit> {
+        Arc::new(self.answers.acquire(bytes.min(FETCH_COLD_BYTES_MAX)).await)
     }
 
     /// Batches from the one that holds `offset` on, below `end`, up to `bytes_max` but at least one.
@@ -84,6 +106,7 @@ impl ColdReader {
         offset: Offset,
         end: Offset,
         bytes_max: usize,
+        memory: &Arc<MemoryPermit>,
     ) -> Result<Vec<ReadBatch>, ColdError> {
         let plan = self.plan(key, offset, bytes_max).await?;
         if plan.first().is_none_or(|first| first.base_offset > offset) {
@@ -103,7 +126,12 @@ impl ColdReader {
                 wanted.map(|(header, bytes)| ReadBatch { header: *header, slices: [bytes.clone(), Bytes::new()] }),
             );
         }
-        Ok(take_fitting(batches.into_iter(), bytes_max))
+        let mut batches = take_fitting(batches.into_iter(), bytes_max);
+        for batch in &mut batches {
+            let bytes = std::mem::take(&mut batch.slices[0]);
+            batch.slices[0] = Bytes::from_owner(Charged { bytes, _memory: Arc::clone(memory) });
+        }
+        Ok(batches)
     }
 
     /// The ranges that hold `offset` and the bytes after it.

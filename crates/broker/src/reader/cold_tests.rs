@@ -8,7 +8,7 @@ use super::*;
 fn reader(bytes_max: usize) -> ColdReader {
     let metadata = Arc::new(MemoryStore::new(uuid::Uuid::from_u128(7), || 0));
     let store = Operator::new(Memory::default()).expect("memory store");
-    ColdReader::new(metadata, store, Arc::new(Metrics::default()), bytes_max)
+    ColdReader::new(metadata, store, Arc::new(Metrics::default()), bytes_max, MemoryBudget::new(1 << 20))
 }
 
 /// Puts one batch into an object and says where it is.
@@ -108,5 +108,6 @@ async fn an_offset_that_no_range_holds_is_an_error_and_not_an_end() {
     let reader = reader(1 << 20);
     let organization = segment::OrganizationId::DEFAULT;
     let key = PartitionKey { organization, topic_id: segment::TopicId(uuid::Uuid::from_u128(1)), partition: 0 };
-    assert!(matches!(reader.read(key, 0, 10, 100).await, Err(ColdError::Store(_))));
+    let memory = reader.memory(100).await;
+    assert!(matches!(reader.read(key, 0, 10, 100, &memory).await, Err(ColdError::Store(_))));
 }
