@@ -53,7 +53,7 @@ main() {
             setup) run 15 "setup" scripts/setup.sh || break ;;
             lints) lints ;;
             build) builds || break ;;
-            units) run 15 "units, properties, conformance" cargo test --release --locked --workspace || true ;;
+            units) run 15 "units, properties, conformance" cargo test --release --locked --workspace --no-fail-fast || true ;;
             binary) run 3 "the built binary" scripts/test-agent-binary.sh "$target/release/agent" || true ;;
             clients) run 12 "clients" compat-tests/run.sh || true ;;
             kill) run 15 "kill tests" compat-tests/kill/run.sh || true ;;

@@ -2,15 +2,15 @@
 //!
 //! OpenDAL's `fs` never syncs a directory, syncs files on a runtime worker, and its `atomic_write_dir` is not atomic
 //! under `if_not_exists`. Here a write is one blocking task:
-//! - a name that nothing has (every segment): create under that name, gathered write of all chunks, sync of the data, then
+//! - a segment, whose name nothing has: create under that name, gathered write of all chunks, sync of the data, then
 //!   of the directory, which costs one journal commit where a rename in between costs two;
-//! - a name that something has, or `if_not_exists`: temporary file in `.tmp`, data sync, rename (or link, which never
-//!   replaces), directory sync.
+//! - all else: temporary file in `.tmp`, data sync, rename (or link, which never replaces, for `if_not_exists`), directory
+//!   sync.
 //!
-//! So when the write returns `Ok`, object and name survive a power loss, and so do the directories above it; an object
-//! that is replaced is whole at every moment. What a crash or an error (ENOSPC, EIO) leaves: a new name with part of
-//! its bytes, which nothing refers to, since a segment is named in metadata only after its write returned; and files
-//! in `.tmp`, removed at the next start; `.tmp` is not listed.
+//! So when the write returns `Ok`, object and name survive a power loss, and so do the directories above it; all but
+//! segments are whole at every moment. What a crash or an error (ENOSPC, EIO) leaves: a segment with part of its bytes,
+//! which nothing refers to, since it is named in metadata only after its write returned; and files in `.tmp`, removed
+//! at the next start; `.tmp` is not listed.
 //!
 //! Reads, lists and deletes are those of `fs`. Deletes are not synced: an object that comes back after a power loss
 //! is deleted again by whoever wanted it gone, and nothing refers to it meanwhile. Copy, rename and append are
@@ -33,6 +33,8 @@ use parking_lot::Mutex;
 
 /// Holds temporary files, inside the store's folder so that a rename never crosses file systems.
 const SCRATCH: &str = ".tmp";
+/// Where segments are: each has a name of its own, and nobody reads it before metadata names it.
+const SEGMENTS: &str = "org-";
 /// Buffers of one gathered write; Linux's `IOV_MAX`.
 const GATHER_MAX: usize = 1024;
 /// Directories remembered as durable; beyond it the memory starts anew, which costs a few syncs.
@@ -115,15 +117,16 @@ impl Folder {
         let target = self.path_of(key)?;
         let directory = target.parent().unwrap_or(&self.root);
         self.make_directory_durable(directory)?;
-        let put = match if_not_exists {
-            true => self.put_whole(&target, directory, chunks, true),
-            false => match OpenOptions::new().write(true).create_new(true).open(&target) {
-                Ok(file) => put_new(file, directory, chunks),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    self.put_whole(&target, directory, chunks, false)
-                }
-                Err(error) => Err(error),
-            },
+        let created = match key.starts_with(SEGMENTS) && !if_not_exists {
+            true => OpenOptions::new().write(true).create_new(true).open(&target),
+            false => Err(io::ErrorKind::AlreadyExists.into()),
+        };
+        let put = match created {
+            Ok(file) => put_new(file, directory, chunks),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.put_whole(&target, directory, chunks, if_not_exists)
+            }
+            Err(error) => Err(error),
         };
         if put.is_err() {
             // Perhaps someone removed the directory: the next write makes it anew.

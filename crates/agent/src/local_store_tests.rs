@@ -103,6 +103,18 @@ async fn a_reader_never_sees_half_an_object() {
 }
 
 #[tokio::test]
+async fn a_segment_written_again_is_replaced_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    // As a retry after an attempt that failed half-way, or whose answer was late.
+    fs::create_dir_all(folder.path().join("org-1/flush/7")).unwrap();
+    fs::write(folder.path().join("org-1/flush/7/0-1"), b"half").unwrap();
+    store.write("org-1/flush/7/0-1", "the whole").await.unwrap();
+    assert_eq!(store.read("org-1/flush/7/0-1").await.unwrap().to_vec(), b"the whole");
+    assert_eq!(leftovers(folder.path()), 0);
+}
+
+#[tokio::test]
 async fn what_a_crash_left_half_written_is_removed_at_start() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join(SCRATCH)).unwrap();
