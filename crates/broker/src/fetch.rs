@@ -188,10 +188,20 @@ impl Bounds {
         self.bytes_max.saturating_sub(self.taken()).min(wanted.max_bytes)
     }
 
-    /// Takes up to `wanted` of what one fetch may read from the object store.
-    fn take_cold(&self, wanted: usize) -> usize {
-        let before = self.cold_taken.fetch_add(wanted.min(FETCH_COLD_BYTES_MAX), Ordering::Relaxed);
-        wanted.min(FETCH_COLD_BYTES_MAX.saturating_sub(before))
+    /// Reserves up to `wanted` of what one fetch may read from the object store, for one of the partitions that read at
+    /// the same time.
+    fn reserve_cold(&self, wanted: usize) -> usize {
+        let share = wanted.min(FETCH_COLD_BYTES_MAX / PARTITIONS_IN_FLIGHT);
+        let share = share.min(FETCH_COLD_BYTES_MAX.saturating_sub(self.cold_taken.load(Ordering::Relaxed)));
+        self.cold_taken.fetch_add(share, Ordering::Relaxed);
+        share
+    }
+
+    /// Puts what was read in the place of what was reserved.
+    fn settle_cold(&self, reserved: usize, read: &[ReadBatch]) {
+        let bytes: usize = read.iter().map(ReadBatch::bytes).sum();
+        self.cold_taken.fetch_add(bytes, Ordering::Relaxed);
+        self.cold_taken.fetch_sub(reserved, Ordering::Relaxed);
     }
 }
 
@@ -314,12 +324,14 @@ impl Broker {
         left: usize,
         bounds: &Bounds,
     ) -> Result<Vec<ReadBatch>, FetchError> {
-        let bytes_max = bounds.take_cold(left);
-        if bytes_max == 0 && left > 0 {
+        let reserved = bounds.reserve_cold(left);
+        if reserved == 0 && left > 0 {
             return Ok(Vec::new()); // the rest of this answer's partitions come with the next fetch
         }
         let memory = bounds.cold_memory.get_or_init(|| self.cold().memory(bounds.bytes_max)).await;
-        Ok(self.cold().read(partition.key, offset, end, bytes_max, memory).await?)
+        let batches = self.cold().read(partition.key, offset, end, reserved, memory).await?;
+        bounds.settle_cold(reserved, &batches);
+        Ok(batches)
     }
 
     /// Only the confirmed leader may say "out of range": a zombie that does makes clients skip or replay.
