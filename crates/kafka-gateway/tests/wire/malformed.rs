@@ -53,7 +53,6 @@ fn closed() -> Vec<(&'static str, Bytes)> {
         ("tag of a wrong size", request(ApiKey::Metadata, 9, 2, &[0, 1, 0, 1, 5, 9, 1])),
         ("repeated tag", request(ApiKey::Metadata, 9, 2, &[0, 1, 0, 2, 5, 0, 5, 0])),
         ("a million tags", request(ApiKey::Metadata, 9, 2, &[0, 1, 0, 0xc0, 0x84, 0x3d])),
-        ("sessions in Fetch 4", request(ApiKey::Fetch, 4, 1, &[0; 40])),
         ("cluster id tag past its size", {
             let body = [&[0xff; 4][..], &[0; 21], &[1, 1, 1, 1, 0, 1, 9]].concat();
             request(ApiKey::Fetch, 12, 2, &body)
