@@ -8,8 +8,10 @@ into a broker that discards everything.
 """
 
 import argparse
+import atexit
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -27,6 +29,8 @@ LOAD = Path(os.environ.get("STREAMHOUSE_TOOLS", ROOT / "target" / "compat")) / "
 IDEMPOTENT = "enable.idempotence=true"
 BULK = (IDEMPOTENT, "linger.ms=20", "batch.size=1000000", "batch.num.messages=100000", "message.max.bytes=1048000")
 TOPIC = "bench"
+# Everything is deleted at the end of all: ext4 creates files slowly for some seconds after many were deleted.
+FOLDER = tempfile.mkdtemp(prefix="streamhouse-bench-")
 PUTS, COMMITS = "streamhouse_object_put_seconds_count", "streamhouse_commit_seconds_count"
 
 
@@ -72,15 +76,14 @@ def load(kind: str, address: str, partitions: int, records: int, *arguments: obj
 @contextmanager
 def fresh_agent(partitions: int):
     """An agent on an empty folder, with the topic; killed at the end."""
-    with tempfile.TemporaryDirectory(prefix="streamhouse-bench-", ignore_cleanup_errors=True) as folder:
-        agent = AgentProcess(Path(folder))
-        try:
-            agent.start()
-            admin = AdminClient({"bootstrap.servers": agent.kafka, "log_level": 0})
-            admin.create_topics([NewTopic(TOPIC, partitions, 1)], operation_timeout=30)[TOPIC].result(30)
-            yield agent
-        finally:
-            agent.kill()
+    agent = AgentProcess(Path(tempfile.mkdtemp(prefix="run-", dir=FOLDER)))
+    try:
+        agent.start()
+        admin = AdminClient({"bootstrap.servers": agent.kafka, "log_level": 0})
+        admin.create_topics([NewTopic(TOPIC, partitions, 1)], operation_timeout=30)[TOPIC].result(30)
+        yield agent
+    finally:
+        agent.kill()
 
 
 def total(metrics: dict[str, float], name: str) -> float:
@@ -103,22 +106,22 @@ def watched(scenario: str, agent: AgentProcess, memory_below: float | None = Non
 
 def yardsticks(_: float) -> None:
     """The disk, and the client alone."""
-    with tempfile.TemporaryDirectory(prefix="streamhouse-bench-") as folder:
-        for name, size, count in (("4 KiB", 4096, 200), ("256 KiB", 1 << 18, 100), ("1 MiB", 1 << 20, 100)):
-            times, data = [], os.urandom(size)
-            directory = os.open(folder, os.O_RDONLY)
-            for i in range(count):
-                began = time.perf_counter()
-                file = os.open(f"{folder}/{size}-{i}", os.O_CREAT | os.O_WRONLY)
-                os.write(file, data)
-                os.fdatasync(file)
-                os.close(file)
-                os.fsync(directory)
-                times.append((time.perf_counter() - began) * 1000)
-            os.close(directory)
-            cuts = statistics.quantiles(times, n=100)
-            record("yardstick: disk", f"new {name} file, synced, p50", cuts[49], "ms")
-            record("yardstick: disk", f"new {name} file, synced, p99", cuts[98], "ms")
+    folder = tempfile.mkdtemp(prefix="yardstick-", dir=FOLDER)
+    for name, size, count in (("4 KiB", 4096, 200), ("256 KiB", 1 << 18, 100), ("1 MiB", 1 << 20, 100)):
+        times, data = [], os.urandom(size)
+        directory = os.open(folder, os.O_RDONLY)
+        for i in range(count):
+            began = time.perf_counter()
+            file = os.open(f"{folder}/{size}-{i}", os.O_CREAT | os.O_WRONLY)
+            os.write(file, data)
+            os.fdatasync(file)
+            os.close(file)
+            os.fsync(directory)
+            times.append((time.perf_counter() - began) * 1000)
+        os.close(directory)
+        cuts = statistics.quantiles(times, n=100)
+        record("yardstick: disk", f"new {name} file, synced, p50", cuts[49], "ms")
+        record("yardstick: disk", f"new {name} file, synced, p99", cuts[98], "ms")
     discard = subprocess.Popen([sys.executable, str(ROOT / "bench" / "discard_broker.py")], stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE, text=True)
     try:
@@ -133,22 +136,21 @@ def yardsticks(_: float) -> None:
 
 def start_and_idle(_: float) -> None:
     """Start to ready, and memory with nothing to do."""
-    with tempfile.TemporaryDirectory(prefix="streamhouse-bench-", ignore_cleanup_errors=True) as folder:
-        agent = AgentProcess(Path(folder))
-        ready = []
-        for _ in range(5):
-            agent.start()
-            ready.append(agent.ready_ms)
-            if len(ready) < 5:
-                agent.terminate()
-        record("start", "first start to ready", ready[0], "ms", below=300)
-        record("start", "later starts to ready, median", statistics.median(ready[1:]), "ms", below=300)
-        time.sleep(3)
-        cpu = agent.cpu_s()
-        time.sleep(3)
-        record("idle", "broker memory", agent.memory_mb()[0], "MB", below=30)
-        record("idle", "broker CPU", (agent.cpu_s() - cpu) / 3 * 100, "% of a core")
-        agent.kill()
+    agent = AgentProcess(Path(tempfile.mkdtemp(prefix="run-", dir=FOLDER)))
+    ready = []
+    for _ in range(5):
+        agent.start()
+        ready.append(agent.ready_ms)
+        if len(ready) < 5:
+            agent.terminate()
+    record("start", "first start to ready", ready[0], "ms", below=300)
+    record("start", "later starts to ready, median", statistics.median(ready[1:]), "ms", below=300)
+    time.sleep(3)
+    cpu = agent.cpu_s()
+    time.sleep(3)
+    record("idle", "broker memory", agent.memory_mb()[0], "MB", below=30)
+    record("idle", "broker CPU", (agent.cpu_s() - cpu) / 3 * 100, "% of a core")
+    agent.kill()
 
 
 def paced(scenario: str, partitions: int, rate: int, linger_ms: int, seconds: float, p99_below: float | None = None,
@@ -204,6 +206,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10, help="length of a paced run; bulk runs scale with it")
     options = parser.parse_args()
     failed = 0
+    atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
     for name, scenario in SCENARIOS.items():
         if options.scenarios and not any(part in name for part in options.scenarios):
             continue
