@@ -15,10 +15,10 @@ mod topics;
 pub use error::StoreError;
 pub use memory::{FailPoint, MemoryStore};
 pub use segments::{
-    CommitOutcome, CommittedRange, LastSegment, ProducerHistory, RangeCommit, RangeOutcome, RangeRow, Resolution,
+    Claim, CommitOutcome, CommittedRange, FoundObject, LastSegment, ProducerHistory, RangeCommit, RangeOutcome, RangeRow, Resolution,
     SegmentCommit, SegmentRef, Segments,
 };
-pub use sessions::{AgentRow, ClusterInfo, LeaseRow, OpenedSession, Registration, Sessions};
+pub use sessions::{AgentRow, Changes, ClusterInfo, LeaseHolder, LeaseRow, OpenedSession, Registration, Sessions};
 pub use sqlite::{OpenError, SqliteOptions, SqliteStore};
 pub use topics::{CreatePartitionsError, CreateTopicError, DeleteTopicError, NewTopic, TopicRow, Topics};
 

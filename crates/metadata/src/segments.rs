@@ -98,6 +98,31 @@ pub struct SegmentRef {
     pub organization: OrganizationId,
 }
 
+/// An object found in the bucket, as its key names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundObject {
+    /// The session that uploaded it.
+    pub session: SessionId,
+    /// The slot it was for.
+    pub lane_sequence: LaneSequence,
+    /// Its owner.
+    pub organization: OrganizationId,
+    /// Its key.
+    pub object_key: String,
+}
+
+/// What holds an object's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// A segment that has ranges: the object is data.
+    Referenced,
+    /// It never commits and nothing refers to it: a tombstone holds its key, put there by this call or an earlier one, or
+    /// its slot is taken by another key. The object may be deleted.
+    Garbage,
+    /// The database does not know the session in its key: it may be the wrong database. Delete nothing.
+    UnknownSession,
+}
+
 /// A range as a fetch plan sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeRow {
@@ -156,6 +181,20 @@ pub trait Segments: Send + Sync + 'static {
     /// Settles segments whose commit lost its reply: inserts a tombstone under each key; a conflict means the row
     /// that is there tells. `Fenced` if the session is not active: the outcome stays unknown to this agent.
     async fn resolve_commit(&self, session: SessionId, segments: &[SegmentRef]) -> Result<Vec<Resolution>, StoreError>;
+
+    /// Claims objects for garbage collection, in one transaction: each key without a row gets a tombstone under its slot, so
+    /// that a commit of it that is still under way is refused; a segment without any range left becomes a
+    /// tombstone. A key whose session is unknown gets nothing. `Fenced` if `session`, which asks, is not active.
+    async fn claim_objects(&self, session: SessionId, objects: &[FoundObject]) -> Result<Vec<Claim>, StoreError>;
+
+    /// Keys of at most `limit` segments that have no ranges (all were rejected, or their topics are purged), each turned
+    /// into a tombstone by this call or an earlier one, whose objects were not forgotten yet. Their objects may be
+    /// deleted. `Fenced` if `session` is not active.
+    async fn claim_unreferenced(&self, session: SessionId, limit: u32) -> Result<Vec<String>, StoreError>;
+
+    /// The objects under these keys are gone: removes their tombstones, but only where the session that would have
+    /// committed them is no longer active. Returns how many went. `Fenced` if `session` is not active.
+    async fn forget_tombstones(&self, session: SessionId, object_keys: &[String]) -> Result<u64, StoreError>;
 
     /// Ranges of a partition that end after `from`, ascending, at most `limit`.
     async fn ranges_from(&self, key: PartitionKey, from: Offset, limit: u32) -> Result<Vec<RangeRow>, StoreError>;

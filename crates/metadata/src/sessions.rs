@@ -1,10 +1,10 @@
 //! Sessions and leases: which agents live, and which of them may write what.
 
 use async_trait::async_trait;
-use segment::{LeaderEpoch, Offset, PartitionKey, ProducerId, SessionId, TimestampMs};
+use segment::{LeaderEpoch, Offset, OrganizationId, PartitionKey, ProducerId, SessionId, TimestampMs, TopicId};
 use uuid::Uuid;
 
-use crate::StoreError;
+use crate::{StoreError, TopicRow};
 
 /// What an agent says of itself when it opens a session; refreshed by `update_registration`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Registration {
     pub kafka_address: String,
     /// `host:port` given to gRPC clients.
     pub grpc_address: String,
+    /// Whether placement may give it partitions: false while it drains, or while it cannot commit.
+    pub accepts_leases: bool,
 }
 
 /// A session just opened.
@@ -54,6 +56,36 @@ pub struct AgentRow {
     pub node_id: i32,
     /// What it said of itself.
     pub registration: Registration,
+    /// How often it renewed. One that stands still, as seen by another agent's clock, is what a dead agent looks like.
+    pub renewals: i64,
+    /// Another agent doubts that it lives; its next renewal says that it does.
+    pub suspected: bool,
+}
+
+/// Who holds a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseHolder {
+    /// Which partition.
+    pub key: PartitionKey,
+    /// The session in its row (it may be active no longer); `None` = never leased.
+    pub session: Option<SessionId>,
+    /// The epoch of its last acquisition, or where epochs start.
+    pub leader_epoch: LeaderEpoch,
+}
+
+/// What an agent did not know yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// To be named in the next call.
+    pub version: i64,
+    /// All active sessions by node id, always.
+    pub agents: Vec<AgentRow>,
+    /// Topics created or changed since, not deleted ones.
+    pub topics: Vec<TopicRow>,
+    /// Topics deleted since (none in an answer to version 0).
+    pub deleted: Vec<(OrganizationId, TopicId)>,
+    /// Partitions of topics that are not deleted, whose holder or epoch changed since, new ones among them.
+    pub leases: Vec<LeaseHolder>,
 }
 
 /// A partition's row as its lease holder needs it.
@@ -82,7 +114,8 @@ pub trait Sessions: Send + Sync + 'static {
     /// Opens a session. A session of the same AGENT_ID that is still active is fenced in the same transaction.
     async fn open_session(&self, registration: &Registration) -> Result<OpenedSession, StoreError>;
 
-    /// Proves that the session is active and counts one renewal; returns the database's clock. `Fenced` otherwise.
+    /// Proves that the session is active and counts one renewal, which also ends a suspicion; returns the database's
+    /// clock. `Fenced` if it is not active.
     async fn renew_session(&self, session: SessionId) -> Result<TimestampMs, StoreError>;
 
     /// Refreshes the registry entry (`HEARTBEAT_INTERVAL`). `Fenced` if the session is not active.
@@ -91,6 +124,23 @@ pub trait Sessions: Send + Sync + 'static {
     /// Ends the session: its partitions are without a lease, and nothing of it commits any more. Idempotent.
     async fn close_session(&self, session: SessionId) -> Result<(), StoreError>;
 
+    /// Doubts that another session lives: sets its `suspected`. Nothing happens if it is not active. `Fenced` if the
+    /// session that asks is not active.
+    async fn suspect_session(&self, session: SessionId, target: SessionId) -> Result<(), StoreError>;
+
+    /// Fences another session if it renewed no more since its counter was seen at `renewals`: waits for its commits in
+    /// flight, after that nothing of it commits. True if it is not active now (fenced by this call or before), false if
+    /// it renewed. `Fenced` if the session that asks is not active.
+    async fn fence_session(&self, session: SessionId, target: SessionId, renewals: i64) -> Result<bool, StoreError>;
+
+    /// What changed since a version of an earlier answer; 0 asks for everything. Every transaction that changes topics,
+    /// the set of active sessions, a registration, a suspicion or a lease raises the version; renewals and segment
+    /// commits do not. Versions are in commit order: nothing is ever missed.
+    async fn changes_since(&self, version: i64) -> Result<Changes, StoreError>;
+
+    /// Returns when something may have changed since the last return; a hint, which may come late or never.
+    async fn change_hint(&self);
+
     /// Active sessions, by node id.
     async fn list_agents(&self) -> Result<Vec<AgentRow>, StoreError>;
 
@@ -98,6 +148,21 @@ pub trait Sessions: Send + Sync + 'static {
     /// transaction. Only partitions that are unleased, or whose lease holder is no longer active (or is this session),
     /// and that are not deleted are acquired; the others are left out of the answer. At most 1,000 keys a call.
     async fn acquire_leases(&self, session: SessionId, keys: &[PartitionKey]) -> Result<Vec<LeaseRow>, StoreError>;
+
+    /// Gives partitions of a session to another active one: its session, leader epoch + 1, and `(epoch, next_offset)`
+    /// into the epoch history, in one transaction. Keys that `session` does not hold are left out of the answer, which
+    /// says where each went. Nothing is given (an empty answer) if `to` is not active. `Fenced` if `session` is not. At
+    /// most 1,000 keys a call.
+    async fn hand_over_leases(
+        &self,
+        session: SessionId,
+        to: SessionId,
+        keys: &[PartitionKey],
+    ) -> Result<Vec<LeaseHolder>, StoreError>;
+
+    /// A read begun now: the rows, among `keys`, of partitions that this session holds, if it is active. What was handed
+    /// over to it is taken up with this.
+    async fn held_leases(&self, session: SessionId, keys: &[PartitionKey]) -> Result<Vec<LeaseRow>, StoreError>;
 
     /// A read begun now: for each key, the leader epoch if this session is active and holds it, else `None`.
     async fn confirm_leases(

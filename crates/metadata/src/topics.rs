@@ -18,6 +18,8 @@ pub struct TopicRow {
     pub name: String,
     /// Number of partitions, at least 1; it only grows.
     pub partition_count: i32,
+    /// `AGENT_GROUP` whose agents share its partitions; empty (topics from before there were groups) = any.
+    pub agent_group: String,
     /// What the creator asked for; stored and described, not acted on: the object store replicates.
     pub replication_factor: i16,
     /// The topic's own configs: Kafka's names, only those that were set.
@@ -37,6 +39,8 @@ pub struct NewTopic {
     pub name: String,
     /// Number of partitions, at least 1.
     pub partition_count: i32,
+    /// `AGENT_GROUP` of the agent that creates it.
+    pub agent_group: String,
     /// Stored as given.
     pub replication_factor: i16,
     /// Stored as given.
