@@ -93,19 +93,20 @@ impl Broker {
         if !(0..found.topic.partition_count).contains(&request.partition) {
             return Err(AppendError::UnknownPartition);
         }
-        let partition = self.pool().partition(request.topic_id, request.partition).ok_or(AppendError::NotLeader)?;
+        let partition = self.led(request.topic_id, request.partition).ok_or(AppendError::NotLeader)?;
+        let deadline = started + request.timeout.min(PRODUCE_TIMEOUT_MAX);
         let bytes = request.batch.len() as u64;
         let checked =
             self.batch_check().check(request.batch, &found.log_config, request.zstd_allowed, self.now_ms()).await?;
         self.metrics().append(u64::try_from(checked.header.record_count).unwrap_or(0), bytes);
-        let candidate = Candidate {
+        let candidate = Box::new(Candidate {
             batch: checked.batch,
             header: checked.header,
             expected_base_offset: request.expected_base_offset,
             log_append_time: found.log_config.log_append_time,
             permit: request.permit,
-        };
-        let placed = self.pool().append(&partition, candidate, self.metadata(), self.clock()).await?;
+        });
+        let placed = self.pool().append(&partition, candidate, self.metadata(), self.clock(), deadline).await?;
         let proposed_base_offset = match placed.placed {
             Placed::InLine { base_offset, .. } => Some(base_offset),
             Placed::Waits(base_offset) => base_offset,
@@ -114,7 +115,7 @@ impl Broker {
         Ok(PendingAppend {
             proposed_base_offset,
             answer: placed.answer,
-            deadline: started + request.timeout.min(PRODUCE_TIMEOUT_MAX),
+            deadline,
             started,
             bytes,
             metrics: Arc::clone(self.metrics_shared()),

@@ -2,14 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use metadata::{MetadataStore, Registration, StoreError};
 use opendal::Operator;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use segment::{LeaderEpoch, Offset, OrganizationId, PartitionKey, ProducerEpoch, ProducerId, TimestampMs, TopicId};
+use segment::{
+    LeaderEpoch, Offset, OrganizationId, PartitionIndex, PartitionKey, ProducerEpoch, ProducerId, SessionId,
+    TimestampMs, TopicId,
+};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::append::AppendError;
 use crate::catalog::Catalog;
@@ -20,12 +26,16 @@ use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
 use crate::reader::cold::ColdReader;
 use crate::reader::tail::TailBudget;
+use crate::session::coordinator::{Coordinator, RoundRequest};
+use crate::session::deaths::Deaths;
+use crate::session::view::ClusterView;
 use crate::session::{Keeper, SessionStatus, bucket};
 use crate::settings::BrokerSettings;
 use crate::topic_config;
-use crate::topics::ConfigEntry;
+use crate::topics::{ConfigEntry, Topic};
 use crate::writer::batch_check::BatchCheck;
 use crate::writer::flush::{self, Lane};
+use crate::writer::partition::Partition;
 use crate::writer::pool::WriterPool;
 use crate::writer::segment_plan::LaneIdentity;
 
@@ -53,7 +63,8 @@ struct Inner {
     store: Operator,
     metrics: Arc<Metrics>,
     budget: MemoryBudget,
-    cluster: Arc<Cluster>,
+    view: Arc<ClusterView>,
+    rounds: mpsc::Sender<RoundRequest>,
     catalog: Arc<Catalog>,
     pool: Arc<WriterPool>,
     clock: Arc<Clock>,
@@ -71,16 +82,25 @@ struct Inner {
 struct Tasks {
     lane: JoinHandle<()>,
     keeper: JoinHandle<()>,
+    coordinator: JoinHandle<()>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         if let Some(tasks) = self.tasks.lock().take() {
             tasks.keeper.abort();
+            tasks.coordinator.abort();
             self.pool.start_draining();
         }
     }
 }
+
+/// Requests for a round of the coordinator that may wait.
+const ROUND_REQUESTS_MAX: usize = 64;
+/// How long a suspected agent has to say that it lives.
+const SUSPICION: Duration = Duration::from_secs(1);
+/// Pause between two looks at how far a hand-over is.
+const HAND_OVER_POLL: Duration = Duration::from_millis(20);
 
 impl Broker {
     /// Opens a session, checks that bucket and database belong together, loads the catalogue and acquires leases.
@@ -104,12 +124,11 @@ impl Broker {
         let identity =
             LaneIdentity { cluster_id: cluster.cluster_id, session: opened.session, next_sequence: 0, rng: lane_rng };
         let catalog = Arc::new(Catalog::default());
-        for row in metadata.list_topics().await? {
-            catalog.put(row);
-        }
         let pool = Arc::new(WriterPool::new(settings.flush_bytes));
-        let status = Arc::new(SessionStatus::new(opened.session));
         let clock = Arc::new(Clock::new(settings.time_source, opened.database_time));
+        let status = SessionStatus::new(opened.session, registration, Arc::clone(&clock), settings.lease_duration);
+        let status = Arc::new(status);
+        let view = Arc::new(ClusterView::new(cluster.cluster_id, opened.node_id, Vec::new()));
         let tail = Arc::new(TailBudget::new(settings.memory_bytes / 8, Arc::clone(&metrics)));
         let committed_through = Arc::new(AtomicI64::new(-1));
         let lane = Arc::new(Lane {
@@ -129,22 +148,38 @@ impl Broker {
             metadata: Arc::clone(&metadata),
             store: store.clone(),
             status: Arc::clone(&status),
-            catalog: Arc::clone(&catalog),
             pool: Arc::clone(&pool),
             clock: Arc::clone(&clock),
-            metrics: Arc::clone(&metrics),
-            registration,
             lease_duration: settings.lease_duration,
             heartbeat_interval: settings.heartbeat_interval,
             older_notes,
             committed_through: Arc::clone(&committed_through),
         };
-        keeper.acquire_missing().await;
-        let tasks = Tasks { lane: tokio::spawn(flush::run(lane, identity)), keeper: tokio::spawn(keeper.run()) };
+        let (rounds, requests) = mpsc::channel(ROUND_REQUESTS_MAX);
+        let mut coordinator = Coordinator {
+            metadata: Arc::clone(&metadata),
+            status: Arc::clone(&status),
+            catalog: Arc::clone(&catalog),
+            view: Arc::clone(&view),
+            pool: Arc::clone(&pool),
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            requests,
+            deaths: Deaths::new(settings.lease_duration),
+            version: 0,
+            hand_over: None,
+        };
+        coordinator.round(true).await?;
+        let tasks = Tasks {
+            lane: tokio::spawn(flush::run(lane, identity)),
+            keeper: tokio::spawn(keeper.run()),
+            coordinator: tokio::spawn(coordinator.run()),
+        };
         let cold = cold_reader(&settings, &metadata, &store, &metrics);
         Ok(Self(Arc::new(Inner {
             budget: MemoryBudget::new(settings.memory_bytes / 2),
-            cluster: Arc::new(only_agent(&settings, cluster.cluster_id, opened.node_id)),
+            view,
+            rounds,
             producer_ids: ProducerIds::new(),
             batch_check: BatchCheck::new(),
             admin: tokio::sync::Mutex::new(()),
@@ -178,7 +213,54 @@ impl Broker {
     /// The cluster as it is now.
     #[must_use]
     pub fn cluster(&self) -> Arc<Cluster> {
-        Arc::clone(&self.0.cluster)
+        self.0.view.cluster()
+    }
+
+    /// Counts changes of the cluster, its topics and leases, for those who wait for one.
+    #[must_use]
+    pub fn cluster_changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.0.view.subscribe()
+    }
+
+    /// This agent's session.
+    #[must_use]
+    pub fn session(&self) -> SessionId {
+        self.0.status.session()
+    }
+
+    /// The live agent that leads a partition, with the leader epoch, as far as this one knows.
+    #[must_use]
+    pub fn partition_leader(&self, topic_id: TopicId, partition: PartitionIndex) -> Option<(Agent, LeaderEpoch)> {
+        let (node_id, leader_epoch) = self.holder(topic_id, partition);
+        let cluster = self.cluster();
+        let agent = cluster.agents.iter().find(|agent| Some(agent.node_id) == node_id)?;
+        Some((agent.clone(), leader_epoch))
+    }
+
+    /// Somebody saw this session's process gone: its connections ended and its port refuses new ones. It is fenced unless
+    /// it says within a second that it lives. Returns once that is decided, or metadata failed.
+    pub async fn peer_vanished(&self, session: SessionId) {
+        let Some(seen) = self.0.view.agent(session) else { return };
+        tracing::warn!(session = session.0, agent = seen.registration.agent_id, "an agent's process seems to be gone");
+        let own = self.0.status.session();
+        let fenced = async {
+            self.metadata().suspect_session(own, session).await?;
+            tokio::time::sleep(SUSPICION).await;
+            self.metadata().fence_session(own, session, seen.renewals).await
+        };
+        match fenced.await {
+            Ok(fenced) => tracing::info!(session = session.0, fenced, "outcome of the suspicion"),
+            Err(error) => self.0.status.failed("suspicion", &error),
+        }
+        self.refresh().await;
+    }
+
+    /// Takes over what changed in the metadata store until now, as far as it answers.
+    pub async fn refresh(&self) {
+        let (done, ended) = oneshot::channel();
+        if self.0.rounds.send(done).await.is_ok() {
+            let _ = ended.await;
+        }
     }
 
     /// The organization of that name; `None` if unknown.
@@ -202,7 +284,7 @@ impl Broker {
     /// All configs of this agent as a Kafka broker, by name.
     #[must_use]
     pub fn broker_configs(&self) -> Vec<ConfigEntry> {
-        topic_config::describe_broker(&self.0.cluster, &self.0.settings)
+        topic_config::describe_broker(&self.cluster(), &self.0.settings)
     }
 
     /// A producer id nobody has; epoch 0.
@@ -238,13 +320,47 @@ impl Broker {
         }
         self.confirm_leases(&[]).await.map_err(|error| format!("the metadata store does not answer: {error}"))?;
         bucket::probe(&self.0.store).await.map_err(|error| format!("the object store does not answer: {error}"))?;
-        let missing = self.0.catalog.partition_keys(|key| self.0.pool.partition(key.topic_id, key.partition).is_none());
-        if missing.is_empty() { Ok(()) } else { Err(format!("{} lease(s) not held yet", missing.len())) }
+        let own = Some(self.0.status.session());
+        let not_led = |topic: &Arc<Topic>| {
+            let owners = self.0.view.owners(topic).into_iter();
+            (0..).zip(owners).filter(|(partition, owner)| *owner == own && self.led(topic.topic_id, *partition).is_none()).count()
+        };
+        let missing: usize = self.0.catalog.topics().iter().map(not_led).sum();
+        if missing == 0 { Ok(()) } else { Err(format!("{missing} lease(s) not held yet")) }
     }
 
-    /// Returns when this agent's session was fenced: the process should exit with an error.
+    /// Returns when this agent's session was fenced: nothing more can be written, the process should start over.
     pub async fn fenced(&self) {
         self.0.status.fenced().await;
+    }
+
+    /// Whether another process runs under this `AGENT_ID`: asked after a fence, while metadata answers.
+    pub async fn is_replaced(&self) -> bool {
+        let own = |agent: &metadata::AgentRow| agent.registration.agent_id == self.0.settings.agent_id;
+        self.metadata().list_agents().await.is_ok_and(|agents| agents.iter().any(own))
+    }
+
+    /// Hands all partitions to the other agents that may lead them, while everything goes on being served. Returns when
+    /// nobody is left to take any, or at `deadline`.
+    pub async fn hand_over(&self, deadline: Instant) {
+        let status = &self.0.status;
+        status.refuse_leases();
+        if let Err(error) = self.metadata().update_registration(status.session(), &status.registration()).await {
+            return status.failed("registration", &error);
+        }
+        while Instant::now() < deadline && !status.is_fenced() {
+            self.refresh().await;
+            let can_go = |topic: &Arc<Topic>| {
+                let owners = self.0.view.owners(topic).into_iter();
+                (0..).zip(owners).any(|(partition, owner)| {
+                    owner.is_some() && self.pool().partition(topic.topic_id, partition).is_some()
+                })
+            };
+            if !self.0.catalog.topics().iter().any(can_go) {
+                return;
+            }
+            tokio::time::sleep(HAND_OVER_POLL).await;
+        }
     }
 
     /// Stops admitting, flushes what is in line, closes the session, notes the lane's progress. Bounded by the caller.
@@ -254,9 +370,11 @@ impl Broker {
         if tasks.lane.await.is_err() {
             tracing::error!("the lane ended with a panic");
         }
-        // Aborted only while it waits or between its steps; what it had sent to metadata runs to its end there.
+        // What they had sent to metadata runs to its end there.
         tasks.keeper.abort();
+        tasks.coordinator.abort();
         let _ = tasks.keeper.await;
+        let _ = tasks.coordinator.await;
         if let Err(error) = self.metadata().close_session(self.0.status.session()).await {
             tracing::warn!(%error, "the session could not be closed");
         }
@@ -288,12 +406,30 @@ impl Broker {
         &self.0.pool
     }
 
-    pub(crate) fn clock(&self) -> &Clock {
-        &self.0.clock
+    pub(crate) fn view(&self) -> &ClusterView {
+        &self.0.view
     }
 
-    pub(crate) fn status(&self) -> &SessionStatus {
-        &self.0.status
+    /// The partition, if this agent leads it, and nobody can have taken it for dead.
+    pub(crate) fn led(&self, topic_id: TopicId, partition: PartitionIndex) -> Option<Arc<Partition>> {
+        self.0.pool.partition(topic_id, partition).filter(|_| !self.0.status.may_be_fenced())
+    }
+
+    /// Node id and epoch of a partition's leader, for clients.
+    pub(crate) fn holder(&self, topic_id: TopicId, partition: PartitionIndex) -> (Option<i32>, LeaderEpoch) {
+        let (holder, leader_epoch) = self.0.view.holder(topic_id, partition);
+        // This agent names itself only where it really leads: not what it was given and did not take up yet.
+        let own = self.0.view.node_id();
+        let led = self.led(topic_id, partition).map(|led| led.state.lock().leader_epoch());
+        match (holder, led) {
+            (_, Some(epoch)) if epoch >= leader_epoch => (Some(own), epoch),
+            (Some(node), None) if node == own => (None, leader_epoch),
+            (holder, _) => (holder, leader_epoch),
+        }
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
     }
 
     pub(crate) fn batch_check(&self) -> &BatchCheck {
@@ -342,16 +478,6 @@ fn registration(settings: &BrokerSettings) -> Registration {
         managed_topics: settings.managed_topics.clone(),
         kafka_address: settings.kafka_address.clone(),
         grpc_address: settings.grpc_address.clone(),
+        accepts_leases: true,
     }
-}
-
-/// With SQLite exactly one agent lives.
-fn only_agent(settings: &BrokerSettings, cluster_id: uuid::Uuid, node_id: i32) -> Cluster {
-    let agent = Agent {
-        node_id,
-        kafka_address: settings.kafka_address.clone(),
-        grpc_address: settings.grpc_address.clone(),
-        zone: settings.zone.clone(),
-    };
-    Cluster { cluster_id, node_id, controller_id: node_id, agents: vec![agent] }
 }

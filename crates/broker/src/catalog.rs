@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use metadata::TopicRow;
 use parking_lot::RwLock;
-use segment::{OrganizationId, PartitionKey, TopicId};
+use segment::{OrganizationId, TopicId};
 
 use crate::topic_config::LogConfig;
 use crate::topics::Topic;
@@ -32,14 +32,7 @@ impl Catalog {
     /// Adds a topic, or takes over its new state.
     pub(crate) fn put(&self, row: TopicRow) -> Arc<Topic> {
         let log_config = Arc::new(LogConfig::from_configs(&row.configs));
-        let topic = Arc::new(Topic {
-            organization: row.organization,
-            topic_id: row.topic_id,
-            name: row.name,
-            partition_count: row.partition_count,
-            replication_factor: row.replication_factor,
-            configs: row.configs,
-        });
+        let topic = Arc::new(Topic::from(row));
         let mut topics = self.0.write();
         topics.by_name.entry(topic.organization).or_default().insert(topic.name.clone(), topic.topic_id);
         let before = topics.by_id.insert(topic.topic_id, CatalogTopic { topic: Arc::clone(&topic), log_config });
@@ -77,6 +70,14 @@ impl Catalog {
         names.values().filter_map(|topic_id| topics.by_id.get(topic_id)).map(|found| Arc::clone(&found.topic)).collect()
     }
 
+    /// All topics of all tenants, by id.
+    pub(crate) fn topics(&self) -> Vec<Arc<Topic>> {
+        let topics = self.0.read();
+        let mut all: Vec<_> = topics.by_id.values().map(|found| Arc::clone(&found.topic)).collect();
+        all.sort_unstable_by_key(|topic| topic.topic_id);
+        all
+    }
+
     /// A name that differs from `name` only in '.' against '_', as Kafka refuses it.
     pub(crate) fn collision(&self, organization: OrganizationId, name: &str) -> Option<String> {
         if !name.contains(['.', '_']) {
@@ -95,26 +96,6 @@ impl Catalog {
     /// Partitions of all topics together.
     pub(crate) fn partition_count(&self) -> usize {
         self.0.read().partitions
-    }
-
-    /// Keys of all partitions that `wanted` picks, in (topic id, partition) order.
-    pub(crate) fn partition_keys(&self, wanted: impl Fn(&PartitionKey) -> bool) -> Vec<PartitionKey> {
-        let topics = self.0.read();
-        let mut keys: Vec<_> = topics
-            .by_id
-            .values()
-            .flat_map(|found| {
-                let (organization, topic_id) = (found.topic.organization, found.topic.topic_id);
-                (0..found.topic.partition_count).map(move |partition| PartitionKey {
-                    organization,
-                    topic_id,
-                    partition,
-                })
-            })
-            .filter(|key| wanted(key))
-            .collect();
-        keys.sort_unstable();
-        keys
     }
 }
 

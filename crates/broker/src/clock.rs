@@ -32,7 +32,8 @@ impl Clock {
         clock
     }
 
-    fn elapsed(&self) -> Duration {
+    /// Time since a fixed moment; goes on while the machine is suspended, never jumps.
+    pub(crate) fn monotonic(&self) -> Duration {
         match self.source {
             TimeSource::Runtime => self.started.elapsed(),
             TimeSource::Boottime => {
@@ -44,13 +45,13 @@ impl Clock {
 
     /// Takes over the database's clock, as read by a renewal.
     pub(crate) fn set(&self, database_time: TimestampMs) {
-        *self.base.lock() = (database_time, self.elapsed());
+        *self.base.lock() = (database_time, self.monotonic());
     }
 
     /// Milliseconds since the Unix epoch.
     pub(crate) fn now(&self) -> TimestampMs {
         let (base, at) = *self.base.lock();
-        let passed = self.elapsed().saturating_sub(at).as_millis();
+        let passed = self.monotonic().saturating_sub(at).as_millis();
         base.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX))
     }
 }

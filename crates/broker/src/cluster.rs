@@ -1,10 +1,13 @@
 //! The cluster as clients see it: agents are brokers, the lowest listed one is the controller.
 
+use segment::SessionId;
 use uuid::Uuid;
 
 /// A live agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agent {
+    /// Its session: another one of the same agent is another life of it.
+    pub session: SessionId,
     /// Kafka's broker id.
     pub node_id: i32,
     /// `host:port` for Kafka clients; empty = the address the client connected to.
@@ -24,6 +27,6 @@ pub struct Cluster {
     pub node_id: i32,
     /// Lowest listed agent.
     pub controller_id: i32,
-    /// Active sessions by node id, this agent among them; never empty.
+    /// Active sessions by node id. This agent is among them, unless it was fenced a moment ago.
     pub agents: Vec<Agent>,
 }

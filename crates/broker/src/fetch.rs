@@ -278,7 +278,7 @@ impl Broker {
         if !(0..found.topic.partition_count).contains(&wanted.partition) {
             return Err(FetchError::UnknownPartition);
         }
-        let partition = self.pool().partition(wanted.topic_id, wanted.partition).ok_or(FetchError::NotLeader)?;
+        let partition = self.led(wanted.topic_id, wanted.partition).ok_or(FetchError::NotLeader)?;
         let left = bounds.left(wanted);
         let (mut read, leader_epoch, from_tail) = {
             let tail = partition.tail.lock();

@@ -80,7 +80,7 @@ impl Broker {
         partitions: Vec<ListOffsetsPartition>,
     ) -> Vec<Result<ListedOffset, OffsetError>> {
         let led: Vec<_> =
-            partitions.iter().map(|wanted| self.led(organization, wanted.topic_id, wanted.partition)).collect();
+            partitions.iter().map(|wanted| self.led_here(organization, wanted.topic_id, wanted.partition)).collect();
         let keys: Vec<_> = led.iter().flatten().map(|partition| partition.key).collect();
         let mut confirmed = match self.confirm_leases(&keys).await {
             Ok(epochs) => epochs.into_iter(),
@@ -108,7 +108,7 @@ impl Broker {
         current_leader_epoch: Option<LeaderEpoch>,
         leader_epoch: LeaderEpoch,
     ) -> Result<(LeaderEpoch, Offset), OffsetError> {
-        let partition = self.led(organization, topic_id, partition)?;
+        let partition = self.led_here(organization, topic_id, partition)?;
         let confirmed = self.confirm_leases(&[partition.key]).await.map_err(|_| OffsetError::LeaderNotAvailable)?;
         let ours = check_leader(&partition, current_leader_epoch, confirmed.first().copied().flatten())?;
         let high_watermark = partition.state.lock().high_watermark();
@@ -119,7 +119,7 @@ impl Broker {
         Ok(end_of_epoch(&history, leader_epoch, high_watermark))
     }
 
-    fn led(
+    fn led_here(
         &self,
         organization: OrganizationId,
         topic_id: TopicId,
@@ -129,7 +129,7 @@ impl Broker {
         if !(0..found.topic.partition_count).contains(&partition) {
             return Err(OffsetError::UnknownTopicOrPartition);
         }
-        self.pool().partition(topic_id, partition).ok_or(OffsetError::NotLeader)
+        self.led(topic_id, partition).ok_or(OffsetError::NotLeader)
     }
 
     async fn list_offset(

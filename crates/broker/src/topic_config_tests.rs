@@ -162,6 +162,7 @@ fn appends_get_what_they_need() {
 #[test]
 fn a_broker_is_described_with_what_tools_read() {
     let agent = Agent {
+        session: segment::SessionId(1),
         node_id: 7,
         kafka_address: "a:9092".to_owned(),
         grpc_address: "a:9090".to_owned(),

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use metadata::{CreatePartitionsError, CreateTopicError, DeleteTopicError, NewTopic, TopicRow};
-use segment::{LeaderEpoch, OrganizationId, PartitionIndex, PartitionKey, TopicId};
+use segment::{LeaderEpoch, OrganizationId, PartitionIndex, TopicId};
 
-use crate::append::AppendError;
 use crate::broker::Broker;
-use crate::limits::{LEASES_PER_ACQUISITION_MAX, PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX};
+use crate::limits::{PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX};
 use crate::topic_config;
+
+/// How long a new topic's creator waits for other agents to take up their partitions; clients ask again after it.
+const LEADERS_WAIT: Duration = Duration::from_secs(2);
 
 /// A topic of the catalogue.
 #[derive(Clone, Debug)]
@@ -22,6 +25,8 @@ pub struct Topic {
     pub name: String,
     /// Number of partitions.
     pub partition_count: i32,
+    /// `AGENT_GROUP` whose agents share its partitions; empty = any.
+    pub agent_group: String,
     /// As the creator asked.
     pub replication_factor: i16,
     /// The configs that were set on it.
@@ -174,13 +179,14 @@ impl Broker {
     /// The partitions of a topic, by index.
     #[must_use]
     pub fn partitions(&self, topic: &Topic) -> Vec<PartitionView> {
-        let node_id = self.cluster().node_id;
-        let view = |partition| {
-            let led = self.pool().partition(topic.topic_id, partition);
-            let leader_epoch = led.as_ref().map_or(-1, |led| led.state.lock().leader_epoch());
-            PartitionView { partition, leader: led.map(|_| node_id), leader_epoch, replicas: vec![node_id] }
+        let view = |(partition, succession): (PartitionIndex, Vec<i32>)| {
+            let (leader, leader_epoch) = self.holder(topic.topic_id, partition);
+            let others = succession.into_iter().filter(|node| Some(*node) != leader);
+            let wanted = usize::try_from(topic.replication_factor).unwrap_or(1).max(1);
+            let replicas = leader.into_iter().chain(others).take(wanted).collect();
+            PartitionView { partition, leader, leader_epoch, replicas }
         };
-        (0..topic.partition_count).map(view).collect()
+        (0..).zip(self.view().successions(topic)).map(view).collect()
     }
 
     /// All configs of a topic, by name.
@@ -200,14 +206,10 @@ impl Broker {
         finish(async move {
             let _one_at_a_time = broker.admin_lock().lock().await;
             match broker.metadata().create_topic(topic).await {
-                Ok(row) => Ok(broker.take_over(row, 0).await),
+                Ok(row) => Ok(broker.settled(row).await),
+                // Perhaps by a call that lost its reply, or by another agent just now.
                 Err(CreateTopicError::AlreadyExists(row)) => {
-                    // Created by a call that lost its reply, if the catalogue does not know it: usable from now on.
-                    let name = row.name.clone();
-                    if broker.topic_by_id(row.organization, row.topic_id).is_none() {
-                        broker.take_over(*row, 0).await;
-                    }
-                    Err(TopicError::AlreadyExists(name))
+                    Err(TopicError::AlreadyExists(broker.settled(*row).await.name.clone()))
                 }
                 Err(error) => Err(error.into()),
             }
@@ -239,7 +241,8 @@ impl Broker {
         };
         let configs = topic_config::validate(&request.configs).map_err(TopicError::InvalidConfig)?;
         let (organization, name, topic_id) = (request.organization, request.name, self.random_topic_id());
-        Ok(NewTopic { organization, topic_id, name, partition_count, replication_factor, configs })
+        let agent_group = self.settings().group.clone();
+        Ok(NewTopic { organization, topic_id, name, partition_count, agent_group, replication_factor, configs })
     }
 
     fn check_partition_count(&self, total: i32, existing: i32) -> Result<(), TopicError> {
@@ -258,34 +261,23 @@ impl Broker {
         Ok(())
     }
 
-    /// Leads the partitions of a topic from `first` on and shows it to clients. What cannot be had now, the keeper gets
-    /// later.
-    async fn take_over(&self, row: TopicRow, first: i32) -> Arc<Topic> {
-        let acquired = self.acquire(&row, first).await;
-        let topic = self.catalog().put(row);
-        if !acquired {
-            // Only now: the keeper looks for what the catalogue has.
-            self.status().request_acquisition();
-        }
-        topic
-    }
-
-    async fn acquire(&self, topic: &TopicRow, first: i32) -> bool {
-        let (organization, topic_id) = (topic.organization, topic.topic_id);
-        let keys: Vec<_> = (first..topic.partition_count)
-            .map(|partition| PartitionKey { organization, topic_id, partition })
-            .collect();
-        let mut acquired = true;
-        for keys in keys.chunks(LEASES_PER_ACQUISITION_MAX) {
-            match self.metadata().acquire_leases(self.status().session(), keys).await {
-                Ok(leases) => self.pool().lead(&leases),
-                Err(error) => {
-                    tracing::warn!(topic = topic.name, %error, "leases of a new topic could not be acquired");
-                    acquired = false;
+    /// Takes a topic over as metadata has it now, and waits a little until every partition has a leader, here or elsewhere.
+    async fn settled(&self, row: TopicRow) -> Arc<Topic> {
+        let mut changes = self.cluster_changes();
+        self.refresh().await;
+        let topic = match self.topic_by_id(row.organization, row.topic_id) {
+            Some(topic) if topic.partition_count >= row.partition_count => topic,
+            _ => Arc::new(Topic::from(row)), // metadata is away again; the coordinator takes it over when it answers
+        };
+        let led = async {
+            while self.partitions(&topic).iter().any(|partition| partition.leader.is_none()) {
+                if changes.changed().await.is_err() {
+                    return;
                 }
             }
-        }
-        acquired
+        };
+        let _ = tokio::time::timeout(LEADERS_WAIT, led).await;
+        topic
     }
 
     /// Deletes a topic. Batches in line are refused, its name is free at once.
@@ -294,12 +286,9 @@ impl Broker {
         finish(async move {
             let _one_at_a_time = broker.admin_lock().lock().await;
             let deleted = broker.metadata().delete_topic(organization, topic_id).await;
-            // Unknown to metadata = deleted by a call that lost its reply, if the catalogue still has it.
-            if matches!(deleted, Ok(()) | Err(DeleteTopicError::Unknown))
-                && broker.topic_by_id(organization, topic_id).is_some()
-            {
-                broker.catalog().remove(topic_id);
-                broker.pool().abandon_topic(topic_id, &AppendError::UnknownTopic);
+            // Unknown to metadata = deleted by a call that lost its reply, or by another agent.
+            if matches!(deleted, Ok(()) | Err(DeleteTopicError::Unknown)) {
+                broker.refresh().await;
             }
             deleted.map_err(TopicError::from)
         })
@@ -325,8 +314,6 @@ impl Broker {
         let broker = self.clone();
         finish(async move {
             let _one_at_a_time = broker.admin_lock().lock().await;
-            // Asked again under the lock: leases that are held must not be acquired a second time.
-            let existing = broker.topic_by_id(organization, topic_id).ok_or(TopicError::Unknown)?.partition_count;
             let row =
                 broker.metadata().create_partitions(organization, topic_id, total).await.map_err(
                     |error| match error {
@@ -335,7 +322,7 @@ impl Broker {
                         CreatePartitionsError::Store(error) => TopicError::Unavailable(error.to_string()),
                     },
                 )?;
-            broker.take_over(row, existing).await;
+            broker.settled(row).await;
             Ok(())
         })
         .await
@@ -350,12 +337,27 @@ async fn finish<T: Send + 'static>(
     tokio::spawn(operation).await.map_err(stopped)?
 }
 
+impl From<TopicRow> for Topic {
+    fn from(row: TopicRow) -> Self {
+        Self {
+            organization: row.organization,
+            topic_id: row.topic_id,
+            name: row.name,
+            partition_count: row.partition_count,
+            agent_group: row.agent_group,
+            replication_factor: row.replication_factor,
+            configs: row.configs,
+        }
+    }
+}
+
 fn described(topic: NewTopic) -> Topic {
     Topic {
         organization: topic.organization,
         topic_id: topic.topic_id,
         name: topic.name,
         partition_count: topic.partition_count,
+        agent_group: topic.agent_group,
         replication_factor: topic.replication_factor,
         configs: topic.configs,
     }

@@ -25,6 +25,10 @@ pub use topics::{CreatePartitionsError, CreateTopicError, DeleteTopicError, NewT
 /// Producer-state snapshots kept per partition: the newest, and one to fall back on.
 const SNAPSHOTS_KEPT: usize = 2;
 
+/// How long a deletion is told to agents that ask for changes; one that asked none for so long was fenced long ago, and
+/// starts from everything.
+const DELETIONS_TOLD_FOR_MS: i64 = 86_400_000;
+
 /// All of metadata, as the broker holds it.
 pub trait MetadataStore: Topics + Sessions + Segments {}
 

@@ -134,12 +134,12 @@ pub trait Sessions: Send + Sync + 'static {
     async fn fence_session(&self, session: SessionId, target: SessionId, renewals: i64) -> Result<bool, StoreError>;
 
     /// What changed since a version of an earlier answer; 0 asks for everything. Every transaction that changes topics,
-    /// the set of active sessions, a registration, a suspicion or a lease raises the version; renewals and segment
-    /// commits do not. Versions are in commit order: nothing is ever missed.
+    /// the set of active sessions, a registration or a lease, or begins a suspicion, raises the version; renewals and
+    /// segment commits do not. Versions are in commit order: nothing is ever missed.
     async fn changes_since(&self, version: i64) -> Result<Changes, StoreError>;
 
-    /// Returns when something may have changed since the last return; a hint, which may come late or never.
-    async fn change_hint(&self);
+    /// Returns once there may be changes after this version; a hint, which may come late or never. May be dropped.
+    async fn change_hint(&self, version: i64);
 
     /// Active sessions, by node id.
     async fn list_agents(&self) -> Result<Vec<AgentRow>, StoreError>;

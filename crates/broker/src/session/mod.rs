@@ -1,35 +1,84 @@
-//! This agent's session: its renewal, its registry entry, and the leases it should hold.
+//! This agent's session, and its place among the others: renewal, registry entry, leases, hand-over, fail-over.
 
 pub(crate) mod bucket;
+pub(crate) mod coordinator;
+pub(crate) mod deaths;
+mod hand_over;
 mod keeper;
+mod lease_table;
+mod placement;
+pub(crate) mod view;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 pub(crate) use keeper::Keeper;
+use metadata::{Registration, StoreError};
+use parking_lot::Mutex;
 use segment::SessionId;
 use tokio::sync::{Notify, watch};
+
+use crate::clock::Clock;
 
 /// What the rest of the broker knows of the session.
 #[derive(Debug)]
 pub(crate) struct SessionStatus {
     session: SessionId,
+    registration: Mutex<Registration>,
+    clock: Arc<Clock>,
+    lease_duration: Duration,
+    /// When the last renewal that succeeded was begun, by the clock that also counts while the machine is suspended.
+    renewed: Mutex<Duration>,
     fenced: watch::Sender<bool>,
     metadata_up: AtomicBool,
     leases_wanted: Notify,
+    renewal_wanted: Notify,
 }
 
 impl SessionStatus {
-    pub(crate) fn new(session: SessionId) -> Self {
+    pub(crate) fn new(
+        session: SessionId,
+        registration: Registration,
+        clock: Arc<Clock>,
+        lease_duration: Duration,
+    ) -> Self {
         Self {
             session,
+            registration: Mutex::new(registration),
+            renewed: Mutex::new(clock.monotonic()),
+            clock,
+            lease_duration,
             fenced: watch::Sender::new(false),
             metadata_up: AtomicBool::new(true),
             leases_wanted: Notify::new(),
+            renewal_wanted: Notify::new(),
         }
     }
 
     pub(crate) fn session(&self) -> SessionId {
         self.session
+    }
+
+    /// What the registry should say of this agent.
+    pub(crate) fn registration(&self) -> Registration {
+        self.registration.lock().clone()
+    }
+
+    /// From now on placement leaves this agent out, as soon as the registry says so.
+    pub(crate) fn refuse_leases(&self) {
+        self.registration.lock().accepts_leases = false;
+    }
+
+    /// The session was renewed; the renewal was begun at `begun`.
+    pub(crate) fn renewed(&self, begun: Duration) {
+        *self.renewed.lock() = begun;
+    }
+
+    /// Whether others may have taken this session for dead: it was not renewed for `LEASE_DURATION`. Nothing rests on it;
+    /// clients are only sent elsewhere a little earlier.
+    pub(crate) fn may_be_fenced(&self) -> bool {
+        self.clock.monotonic().saturating_sub(*self.renewed.lock()) > self.lease_duration
     }
 
     /// Nothing of this agent can commit any more.
@@ -47,24 +96,46 @@ impl SessionStatus {
         let _ = self.fenced.subscribe().wait_for(|fenced| *fenced).await;
     }
 
+    /// A metadata transaction of the session's own tasks failed.
+    pub(crate) fn failed(&self, what: &str, error: &StoreError) {
+        if matches!(error, StoreError::Fenced) {
+            tracing::error!(what, "the session is fenced");
+            self.set_fenced();
+        } else {
+            tracing::warn!(what, %error, "metadata store does not answer");
+            self.metadata_failed();
+        }
+    }
+
     pub(crate) fn metadata_failed(&self) {
         self.metadata_up.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn metadata_answered(&self) {
-        self.metadata_up.store(true, Ordering::Relaxed);
+        if !self.metadata_up.swap(true, Ordering::Relaxed) {
+            tracing::info!("metadata store answers again");
+        }
     }
 
     pub(crate) fn is_metadata_up(&self) -> bool {
         self.metadata_up.load(Ordering::Relaxed)
     }
 
-    /// Asks the keeper to acquire what should be held and is not.
+    /// Asks the coordinator to look at the leases.
     pub(crate) fn request_acquisition(&self) {
         self.leases_wanted.notify_one();
     }
 
     async fn leases_wanted(&self) {
         self.leases_wanted.notified().await;
+    }
+
+    /// Asks the keeper to renew now: somebody doubts that this agent lives.
+    fn request_renewal(&self) {
+        self.renewal_wanted.notify_one();
+    }
+
+    async fn renewal_wanted(&self) {
+        self.renewal_wanted.notified().await;
     }
 }

@@ -128,7 +128,7 @@ impl Lane {
         if uploads >= self.settings.uploads_in_flight.max(1) {
             return None;
         }
-        if waiting >= self.settings.flush_bytes || self.pool.is_draining() {
+        if waiting >= self.settings.flush_bytes || self.pool.is_hurried() {
             return Some(since);
         }
         if !self.settings.flush_interval.is_zero() {

@@ -80,13 +80,44 @@ impl Partition {
         self.producers_loaded.get_or_try_init(load).await.copied()
     }
 
-    /// Gives a checked batch its place. Calls are ordered by the lock.
-    pub(crate) fn place(&self, candidate: Candidate, now: segment::TimestampMs) -> PlacedAppend {
-        let (sender, answer) = oneshot::channel();
+    /// Gives a checked batch its place. Calls are ordered by the lock. `Err`: the partition is paused, ask again later.
+    pub(crate) fn place(
+        &self,
+        candidate: Box<Candidate>,
+        now: segment::TimestampMs,
+    ) -> Result<PlacedAppend, Box<Candidate>> {
         let mut state = self.state.lock();
+        if state.is_paused() {
+            return Err(candidate);
+        }
+        let (sender, answer) = oneshot::channel();
         let was_waiting = state.has_waiting();
-        let placed = state.place(candidate, now, sender);
-        PlacedAppend { newly_dirty: !was_waiting && state.has_waiting(), placed, answer }
+        let placed = state.place(*candidate, now, sender);
+        Ok(PlacedAppend { newly_dirty: !was_waiting && state.has_waiting(), placed, answer })
+    }
+
+    /// Lets new batches wait until `resume`.
+    pub(crate) fn pause(&self) {
+        self.state.lock().set_paused(true);
+    }
+
+    /// Lets batches that wait go on; those of a partition closed meanwhile hear why.
+    pub(crate) fn resume(&self) {
+        self.state.lock().set_paused(false);
+        self.wake();
+    }
+
+    /// Waits until the partition is not paused.
+    pub(crate) async fn resumed(&self) {
+        let changed = Arc::new(Notify::new());
+        let _registered = Registered { partition: self, waiter: &changed };
+        loop {
+            self.register(&changed);
+            if !self.state.lock().is_paused() {
+                return;
+            }
+            changed.notified().await;
+        }
     }
 
     /// Wakes everyone who waits for the high watermark (or for an end of it).
@@ -107,5 +138,17 @@ impl Partition {
     /// Takes a waiter out again.
     pub(crate) fn unregister(&self, waiter: &Arc<Notify>) {
         self.waiters.lock().retain(|known| !Arc::ptr_eq(known, waiter));
+    }
+}
+
+/// Takes a waiter out again, however its wait ends.
+struct Registered<'a> {
+    partition: &'a Partition,
+    waiter: &'a Arc<Notify>,
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.partition.unregister(self.waiter);
     }
 }

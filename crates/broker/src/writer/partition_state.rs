@@ -137,6 +137,8 @@ pub(crate) struct PartitionState {
     committed_object: Arc<str>,
     /// Set when the partition can no longer be written here; every later append gets it.
     closed: Option<AppendError>,
+    /// See `is_paused`.
+    paused: bool,
 }
 
 impl PartitionState {
@@ -158,6 +160,7 @@ impl PartitionState {
             last_object: Arc::clone(&last_object),
             committed_object: last_object,
             closed: None,
+            paused: false,
         }
     }
 
@@ -185,6 +188,21 @@ impl PartitionState {
 
     pub(crate) fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Whether nothing is in line: all that was placed is decided.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.line.is_empty()
+    }
+
+    /// Whether new batches must wait: the partition is being handed over.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused && self.closed.is_none()
+    }
+
+    /// Lets new batches wait, or go on.
+    pub(crate) fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
     }
 
     /// Whether any batch waits to be gathered.

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use metadata::{LeaseRow, MetadataStore};
 use parking_lot::{Mutex, RwLock};
@@ -36,6 +36,8 @@ pub(crate) struct WriterPool {
     /// Signed: a gather may count a batch before the append that placed it does.
     waiting_bytes: AtomicI64,
     draining: AtomicBool,
+    /// Those who want what waits to be flushed now.
+    hurrying: AtomicUsize,
     /// `FLUSH_BYTES`.
     flush_bytes: usize,
     /// Tells the lane that something waits, or that an upload ended.
@@ -50,6 +52,7 @@ impl WriterPool {
             dirty: Mutex::default(),
             waiting_bytes: AtomicI64::new(0),
             draining: AtomicBool::new(false),
+            hurrying: AtomicUsize::new(0),
             changed: Notify::new(),
         }
     }
@@ -116,6 +119,7 @@ impl WriterPool {
     pub(crate) fn fail(&self, partition: &Partition, error: &AppendError) {
         let (waiting, answers) = partition.state.lock().fail(error);
         self.forget_waiting(waiting, answers);
+        partition.wake();
     }
 
     fn forget_waiting(&self, bytes: usize, answers: Answers) {
@@ -134,13 +138,26 @@ impl WriterPool {
         self.changed.notify_one();
     }
 
-    /// Puts a checked batch in line.
+    /// Flushes at once what waits, until what is returned is dropped.
+    pub(crate) fn hurry(&self) -> Hurry<'_> {
+        self.hurrying.fetch_add(1, Ordering::AcqRel);
+        self.changed.notify_one();
+        Hurry(self)
+    }
+
+    /// Whether flushes should not wait for company.
+    pub(crate) fn is_hurried(&self) -> bool {
+        self.hurrying.load(Ordering::Acquire) > 0 || self.is_draining()
+    }
+
+    /// Puts a checked batch in line. While its partition is being handed over it waits, until `deadline`.
     pub(crate) async fn append(
         &self,
         partition: &Arc<Partition>,
-        candidate: Candidate,
+        mut candidate: Box<Candidate>,
         metadata: &dyn MetadataStore,
         clock: &Clock,
+        deadline: Instant,
     ) -> Result<PlacedAppend, AppendError> {
         if self.is_draining() {
             return Err(AppendError::Draining);
@@ -149,7 +166,15 @@ impl WriterPool {
             tracing::warn!(partition = ?partition.key, %error, "producer state could not be loaded");
             return Err(AppendError::Unavailable);
         }
-        let placed = partition.place(candidate, clock.now());
+        let placed = loop {
+            match partition.place(candidate, clock.now()) {
+                Ok(placed) => break placed,
+                Err(paused) => candidate = paused,
+            }
+            if tokio::time::timeout_at(deadline, partition.resumed()).await.is_err() {
+                return Err(AppendError::NotLeader); // it has no place: definitely not written
+            }
+        };
         if let Placed::InLine { bytes, .. } = placed.placed {
             let before = self.waiting_bytes.fetch_add(signed(bytes), Ordering::Relaxed);
             if placed.newly_dirty {
@@ -206,6 +231,15 @@ impl WriterPool {
     /// Bytes were gathered and no longer wait.
     pub(crate) fn gathered(&self, bytes: usize) {
         self.waiting_bytes.fetch_sub(signed(bytes), Ordering::Relaxed);
+    }
+}
+
+/// See [`WriterPool::hurry`].
+pub(crate) struct Hurry<'a>(&'a WriterPool);
+
+impl Drop for Hurry<'_> {
+    fn drop(&mut self) {
+        self.0.hurrying.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -16,6 +16,7 @@ async fn use_up_offsets(rig: &Rig) {
         topic_id,
         name: "t".to_owned(),
         partition_count: 1,
+        agent_group: String::new(),
         replication_factor: 1,
         configs: Default::default(),
     };
@@ -27,6 +28,7 @@ async fn use_up_offsets(rig: &Rig) {
         managed_topics: String::new(),
         kafka_address: String::new(),
         grpc_address: String::new(),
+        accepts_leases: true,
     };
     let session = rig.metadata.open_session(&registration).await.expect("opened").session;
     let key = PartitionKey { organization: ORG, topic_id, partition: 0 };

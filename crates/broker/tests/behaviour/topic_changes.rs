@@ -96,6 +96,7 @@ async fn a_topic_whose_creation_lost_its_reply_is_usable_after_the_retry() {
         topic_id: TopicId(uuid::Uuid::from_u128(99)),
         name: "t".to_owned(),
         partition_count: 1,
+        agent_group: String::new(),
         replication_factor: 1,
         configs: Default::default(),
     };

@@ -19,6 +19,7 @@ pub fn registration(agent_id: &str) -> Registration {
         managed_topics: String::new(),
         kafka_address: format!("{agent_id}:9092"),
         grpc_address: format!("{agent_id}:9090"),
+        accepts_leases: true,
     }
 }
 
@@ -34,6 +35,7 @@ pub fn new_topic(number: u32, name: &str, partition_count: i32) -> NewTopic {
         topic_id: topic_id(number),
         name: name.to_owned(),
         partition_count,
+        agent_group: "group".to_owned(),
         replication_factor: 3,
         configs: BTreeMap::from([("retention.ms".to_owned(), "1000".to_owned())]),
     }

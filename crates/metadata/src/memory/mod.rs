@@ -17,9 +17,11 @@ use segment::{
 };
 use uuid::Uuid;
 
+use tokio::sync::watch;
+
 use crate::{Registration, StoreError, TopicRow};
 
-/// How the next segment commit (or resolution) goes wrong; see [`MemoryStore::fail_next`].
+/// How the next segment commit, resolution, hand-over or fence goes wrong; see [`MemoryStore::fail_next`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailPoint {
     /// It does not happen, and the caller is told so (`NotCommitted`).
@@ -36,6 +38,8 @@ pub struct MemoryStore {
     clock: Box<dyn Fn() -> TimestampMs + Send + Sync>,
     state: Mutex<State>,
     faults: Mutex<Faults>,
+    /// The version, for those who wait for it to rise.
+    version: watch::Sender<i64>,
 }
 
 impl std::fmt::Debug for MemoryStore {
@@ -58,11 +62,12 @@ impl MemoryStore {
             clock: Box::new(clock),
             state: Mutex::new(State::default()),
             faults: Mutex::new(Faults::default()),
+            version: watch::Sender::new(0),
         }
     }
 
-    /// Lets the next `commit_segments` or `resolve_commit`, whichever comes first, fail in this way. Repeated calls
-    /// queue: one fail point per such call.
+    /// Lets the next `commit_segments`, `resolve_commit`, `hand_over_leases` or `fence_session`, whichever comes first, fail
+    /// in this way. Repeated calls queue: one fail point per such call.
     pub fn fail_next(&self, point: FailPoint) {
         self.faults.lock().next.push_back(point);
     }
@@ -80,15 +85,32 @@ impl MemoryStore {
         Ok(self.state.lock())
     }
 
+    /// Runs a transaction that may change what agents watch; tells them if it did.
+    fn change<T, E: From<StoreError>>(&self, apply: impl FnOnce(&mut State) -> Result<T, E>) -> Result<T, E> {
+        let mut state = self.begin()?;
+        let result = apply(&mut state);
+        self.announce(&state);
+        result
+    }
+
+    fn announce(&self, state: &State) {
+        self.version.send_if_modified(|known| std::mem::replace(known, state.version) != state.version);
+    }
+
     /// Runs a transaction of the commit path with the next fail point, if one is queued.
     fn run_commit<T>(&self, apply: impl FnOnce(&mut State) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut state = self.begin()?;
         match self.faults.lock().next.pop_front() {
-            None => apply(&mut state),
+            None => {
+                let result = apply(&mut state);
+                self.announce(&state);
+                result
+            }
             Some(FailPoint::NotCommitted) => Err(StoreError::NotCommitted("simulated failure".into())),
             Some(FailPoint::DroppedReplyLost) => Err(StoreError::Unknown("simulated lost reply".into())),
             Some(FailPoint::CommittedReplyLost) => {
                 apply(&mut state)?;
+                self.announce(&state);
                 Err(StoreError::Unknown("simulated lost reply".into()))
             }
         }
@@ -101,6 +123,10 @@ type Slot = (SessionId, LaneSequence, OrganizationId);
 /// The tables. Deleted topics stay (with `deleted` set) until they are purged.
 #[derive(Default)]
 struct State {
+    /// Raised by every transaction that changes topics, sessions or leases; rows carry the version that changed them.
+    version: i64,
+    /// Topics deleted, by version.
+    deleted_topics: BTreeMap<i64, (OrganizationId, TopicId)>,
     topics: BTreeMap<(OrganizationId, TopicId), Topic>,
     name_floors: BTreeMap<(OrganizationId, String), LeaderEpoch>,
     partitions: BTreeMap<PartitionKey, Partition>,
@@ -118,6 +144,7 @@ struct State {
 struct Topic {
     row: TopicRow,
     deleted: bool,
+    changed: i64,
 }
 
 struct Partition {
@@ -127,13 +154,17 @@ struct Partition {
     log_start_offset: Offset,
     last_append_time: TimestampMs,
     deleted: bool,
+    changed: i64,
 }
 
 struct Session {
     registration: Registration,
     node_id: i32,
     active: bool,
-    renewals: u64,
+    renewals: i64,
+    suspected: bool,
+    /// Highest lane sequence of a committed segment that was collected, -1 if none was.
+    last_collected: LaneSequence,
 }
 
 struct Segment {
@@ -156,9 +187,16 @@ impl State {
         if self.is_active(session) { Ok(()) } else { Err(StoreError::Fenced) }
     }
 
+    /// The version of a transaction that changes what agents watch.
+    fn next_version(&mut self) -> i64 {
+        self.version += 1;
+        self.version
+    }
+
     /// Adds unleased partitions that start at the name's leader-epoch floor.
     fn add_partitions(&mut self, topic: &TopicRow, indexes: std::ops::Range<PartitionIndex>) {
         let floor = self.name_floors.get(&(topic.organization, topic.name.clone())).copied().unwrap_or(-1);
+        let changed = self.version;
         for partition in indexes {
             let key = PartitionKey { organization: topic.organization, topic_id: topic.topic_id, partition };
             self.partitions.insert(
@@ -170,6 +208,7 @@ impl State {
                     log_start_offset: 0,
                     last_append_time: -1,
                     deleted: false,
+                    changed,
                 },
             );
         }

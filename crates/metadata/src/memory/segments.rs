@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, btree_map::Entry};
 use async_trait::async_trait;
 use segment::{LaneSequence, Offset, PartitionKey, SessionId, TimestampMs};
 
-use super::{MemoryStore, Range, Segment, State};
+use super::{MemoryStore, Range, Segment, Slot, State};
 use crate::{
-    CommitOutcome, CommittedRange, LastSegment, ProducerHistory, RangeCommit, RangeOutcome, RangeRow, Resolution,
+    Claim, CommitOutcome, CommittedRange, FoundObject, LastSegment, ProducerHistory, RangeCommit, RangeOutcome, RangeRow, Resolution,
     SNAPSHOTS_KEPT, SegmentCommit, SegmentRef, Segments, StoreError,
 };
 
@@ -30,6 +30,44 @@ impl Segments for MemoryStore {
             state.require_active(session)?;
             Ok(segments.iter().map(|segment| state.resolve_segment(session, segment)).collect())
         })
+    }
+
+    async fn claim_objects(&self, session: SessionId, objects: &[FoundObject]) -> Result<Vec<Claim>, StoreError> {
+        let mut state = self.begin()?;
+        state.require_active(session)?;
+        Ok(objects.iter().map(|object| state.claim(object)).collect())
+    }
+
+    async fn claim_unreferenced(&self, session: SessionId, limit: u32) -> Result<Vec<String>, StoreError> {
+        let mut state = self.begin()?;
+        state.require_active(session)?;
+        let is_garbage = |slot: &Slot| match state.segments.get(slot) {
+            Some(segment) if segment.tombstone => !state.is_active(slot.0),
+            Some(_) => !state.has_ranges(*slot),
+            None => false,
+        };
+        let garbage = state.object_keys.iter().filter(|(_, slot)| is_garbage(slot)).take(limit as usize);
+        let garbage: Vec<(String, Slot)> = garbage.map(|(key, slot)| (key.clone(), *slot)).collect();
+        for (_, slot) in &garbage {
+            state.bury(*slot);
+        }
+        Ok(garbage.into_iter().map(|(key, _)| key).collect())
+    }
+
+    async fn forget_tombstones(&self, session: SessionId, object_keys: &[String]) -> Result<u64, StoreError> {
+        let mut state = self.begin()?;
+        state.require_active(session)?;
+        let mut gone = 0;
+        for key in object_keys {
+            let Some(slot) = state.object_keys.get(key).copied() else { continue };
+            let is_tombstone = state.segments.get(&slot).is_some_and(|segment| segment.tombstone);
+            if is_tombstone && !state.is_active(slot.0) {
+                state.segments.remove(&slot);
+                state.object_keys.remove(key);
+                gone += 1;
+            }
+        }
+        Ok(gone)
     }
 
     async fn ranges_from(&self, key: PartitionKey, from: Offset, limit: u32) -> Result<Vec<RangeRow>, StoreError> {
@@ -80,6 +118,10 @@ impl Segments for MemoryStore {
             if !segment.tombstone {
                 last.insert(*session, *lane_sequence);
             }
+        }
+        for (session, row) in state.sessions.iter().filter(|(_, row)| row.last_collected >= 0) {
+            let known = last.entry(*session).or_insert(row.last_collected);
+            *known = (*known).max(row.last_collected);
         }
         Ok(last.into_iter().map(|(session, lane_sequence)| LastSegment { session, lane_sequence }).collect())
     }
@@ -154,6 +196,40 @@ impl State {
             |key: &PartitionKey, range: &Range| (range.session, range.lane_sequence, key.organization) == slot;
         let found = self.ranges.iter().filter(|((key, _), range)| in_slot(key, range));
         Resolution::Committed(found.map(|((key, base), _)| CommittedRange { key: *key, base_offset: *base }).collect())
+    }
+
+    /// See `claim_objects`.
+    fn claim(&mut self, object: &FoundObject) -> Claim {
+        if !self.sessions.contains_key(&object.session) {
+            return Claim::UnknownSession;
+        }
+        let own_slot = (object.session, object.lane_sequence, object.organization);
+        let Some(slot) = self.object_keys.get(&object.object_key).copied() else {
+            if let Entry::Vacant(free) = self.segments.entry(own_slot) {
+                free.insert(Segment { tombstone: true });
+                self.object_keys.insert(object.object_key.clone(), own_slot);
+            }
+            return Claim::Garbage;
+        };
+        if self.has_ranges(slot) {
+            return Claim::Referenced;
+        }
+        self.bury(slot);
+        Claim::Garbage
+    }
+
+    fn has_ranges(&self, slot: Slot) -> bool {
+        self.ranges.iter().any(|((key, _), range)| (range.session, range.lane_sequence, key.organization) == slot)
+    }
+
+    /// Turns a segment into a tombstone, but remembers that its session committed it.
+    fn bury(&mut self, slot: Slot) {
+        let Some(segment) = self.segments.get_mut(&slot) else { return };
+        if !std::mem::replace(&mut segment.tombstone, true)
+            && let Some(session) = self.sessions.get_mut(&slot.0)
+        {
+            session.last_collected = session.last_collected.max(slot.1);
+        }
     }
 
     /// Ranges of a partition that end after `from`, ascending.

@@ -31,12 +31,15 @@ impl Topics for MemoryStore {
             topic_id: topic.topic_id,
             name: topic.name,
             partition_count: topic.partition_count,
+            agent_group: topic.agent_group,
             replication_factor: topic.replication_factor,
             configs: topic.configs,
             created_at,
         };
+        let changed = state.next_version();
         state.add_partitions(&row, 0..row.partition_count);
-        state.topics.insert((row.organization, row.topic_id), Topic { row: row.clone(), deleted: false });
+        state.topics.insert((row.organization, row.topic_id), Topic { row: row.clone(), deleted: false, changed });
+        self.announce(&state);
         Ok(row)
     }
 
@@ -57,6 +60,9 @@ impl Topics for MemoryStore {
         }
         let floor = state.name_floors.entry((organization, name)).or_insert(-1);
         *floor = (*floor).max(highest);
+        let version = state.next_version();
+        state.deleted_topics.insert(version, (organization, topic_id));
+        self.announce(&state);
         Ok(())
     }
 
@@ -76,7 +82,12 @@ impl Topics for MemoryStore {
         }
         topic.row.partition_count = total;
         let row = topic.row.clone();
+        let changed = state.next_version();
+        if let Some(topic) = state.topics.get_mut(&(organization, topic_id)) {
+            topic.changed = changed;
+        }
         state.add_partitions(&row, current..total);
+        self.announce(&state);
         Ok(row)
     }
 

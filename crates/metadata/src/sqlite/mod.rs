@@ -5,8 +5,10 @@
 //! before they began (WAL). A lock on a file beside the database keeps a second agent out for as long as this one
 //! lives. Commits are synced (`synchronous = FULL`); after a crash SQLite recovers the log by itself at open.
 
+mod changes;
 mod checkpoint;
 mod commit;
+mod garbage;
 mod open;
 mod reader;
 mod schema;
@@ -96,6 +98,12 @@ impl SqliteStore {
         self.writer.run(job).await?;
         answer.await.map_err(|_| StoreError::Unknown("the metadata writer stopped".into()))?
     }
+}
+
+/// Raises the version of the cluster for a transaction that changes what agents watch.
+async fn next_version(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+    let raise = sqlx::query_scalar("UPDATE cluster SET version = version + 1 RETURNING version");
+    raise.fetch_one(connection).await.map_err(not_committed)
 }
 
 /// The one place where this store reads a clock; the traits call it the database's clock.

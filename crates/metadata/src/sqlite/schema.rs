@@ -11,5 +11,9 @@ pub(super) const APPLICATION_ID: i64 = 0x5374_4873;
 /// Every version this binary knows.
 pub(super) fn migrator() -> Migrator {
     let init = include_str!("../../migrations/sqlite/0001_init.sql").into_sql_str();
-    Migrator::with_migrations(vec![Migration::new(1, "init".into(), MigrationType::Simple, init, false)])
+    let many_agents = include_str!("../../migrations/sqlite/0002_many_agents.sql").into_sql_str();
+    Migrator::with_migrations(vec![
+        Migration::new(1, "init".into(), MigrationType::Simple, init, false),
+        Migration::new(2, "many_agents".into(), MigrationType::Simple, many_agents, false),
+    ])
 }

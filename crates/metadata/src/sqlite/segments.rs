@@ -10,11 +10,13 @@ use tokio::sync::oneshot;
 use super::{
     SqliteStore, column,
     commit::{EncodedSegment, is_active},
-    database_clock, key_columns, not_committed, topic_bytes,
+    database_clock, garbage, key_columns, not_committed,
+    sessions::require_active,
+    topic_bytes,
     writer::CommitRequest,
 };
 use crate::{
-    CommitOutcome, CommittedRange, LastSegment, ProducerHistory, RangeRow, Resolution, SegmentCommit, SegmentRef,
+    Claim, CommitOutcome, CommittedRange, FoundObject, LastSegment, ProducerHistory, RangeRow, Resolution, SegmentCommit, SegmentRef,
     Segments, StoreError,
 };
 
@@ -43,6 +45,45 @@ impl Segments for SqliteStore {
                     resolutions.push(resolve_segment(connection, session, segment).await?);
                 }
                 Ok(resolutions)
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn claim_objects(&self, session: SessionId, objects: &[FoundObject]) -> Result<Vec<Claim>, StoreError> {
+        let objects = objects.to_vec();
+        self.transact(move |connection| {
+            async move {
+                require_active(connection, session.0).await?;
+                let mut claims = Vec::with_capacity(objects.len());
+                for object in &objects {
+                    claims.push(garbage::claim(connection, object).await?);
+                }
+                Ok(claims)
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn claim_unreferenced(&self, session: SessionId, limit: u32) -> Result<Vec<String>, StoreError> {
+        self.transact(move |connection| {
+            async move {
+                require_active(connection, session.0).await?;
+                garbage::claim_unreferenced(connection, limit).await
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn forget_tombstones(&self, session: SessionId, object_keys: &[String]) -> Result<u64, StoreError> {
+        let object_keys = object_keys.to_vec();
+        self.transact(move |connection| {
+            async move {
+                require_active(connection, session.0).await?;
+                garbage::forget_tombstones(connection, &object_keys).await
             }
             .boxed()
         })
@@ -130,14 +171,7 @@ impl Segments for SqliteStore {
     }
 
     async fn last_segments(&self) -> Result<Vec<LastSegment>, StoreError> {
-        let sql = "
-            SELECT session, last FROM
-                (SELECT session,
-                        (SELECT g.lane_sequence FROM segments AS g WHERE g.session = s.session AND g.kind = 1
-                          ORDER BY g.lane_sequence DESC LIMIT 1) AS last
-                   FROM sessions AS s)
-             WHERE last IS NOT NULL ORDER BY session";
-        let rows = self.read_all(sqlx::query(sql)).await?;
+        let rows = self.read_all(sqlx::query(garbage::SELECT_LAST)).await?;
         let last =
             |row: &SqliteRow| Ok(LastSegment { session: SessionId(column(row, 0)?), lane_sequence: column(row, 1)? });
         rows.iter().map(last).collect()

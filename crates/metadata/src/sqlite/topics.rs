@@ -5,12 +5,15 @@ use futures::FutureExt;
 use segment::{LeaderEpoch, Offset, OrganizationId, PartitionIndex, TopicId};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
-use super::{SqliteStore, column, database_clock, not_committed, topic_bytes, uuid_column};
-use crate::{CreatePartitionsError, CreateTopicError, DeleteTopicError, NewTopic, StoreError, TopicRow, Topics};
+use super::{SqliteStore, column, database_clock, next_version, not_committed, topic_bytes, uuid_column};
+use crate::{
+    CreatePartitionsError, CreateTopicError, DELETIONS_TOLD_FOR_MS, DeleteTopicError, NewTopic, StoreError, TopicRow,
+    Topics,
+};
 
 /// Columns as [`topic_row`] reads them.
 const SELECT_LIVE: &str = "
-    SELECT organization, topic_id, name, partition_count, replication_factor, configs, created_at
+    SELECT organization, topic_id, name, partition_count, replication_factor, configs, created_at, agent_group
       FROM topics WHERE deleted = 0 ORDER BY organization, name";
 
 #[async_trait]
@@ -65,7 +68,7 @@ async fn create_topic(connection: &mut SqliteConnection, topic: NewTopic) -> Res
     // Names are equal only if metric names are, so this finds the topic itself and every name that would collide.
     let metric_name = topic.name.replace('.', "_");
     let taken = "
-        SELECT organization, topic_id, name, partition_count, replication_factor, configs, created_at
+        SELECT organization, topic_id, name, partition_count, replication_factor, configs, created_at, agent_group
           FROM topics WHERE organization = $1 AND metric_name = $2 AND deleted = 0";
     let taken = sqlx::query(taken).bind(topic.organization.0).bind(metric_name.clone());
     if let Some(row) = taken.fetch_optional(&mut *connection).await.map_err(not_committed)? {
@@ -81,34 +84,42 @@ async fn create_topic(connection: &mut SqliteConnection, topic: NewTopic) -> Res
         topic_id: topic.topic_id,
         name: topic.name,
         partition_count: topic.partition_count,
+        agent_group: topic.agent_group,
         replication_factor: topic.replication_factor,
         configs: topic.configs,
         created_at: database_clock(),
     };
+    let version = next_version(connection).await?;
     let configs = serde_json::to_string(&row.configs).map_err(|error| StoreError::NotCommitted(Box::new(error)))?;
     let insert = "
         INSERT INTO topics (organization, topic_id, name, metric_name, partition_count, replication_factor, configs,
-                            created_at, deleted)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)";
+                            created_at, deleted, agent_group, changed)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $10)";
     let insert = sqlx::query(insert).bind(row.organization.0).bind(topic_bytes(row.topic_id)).bind(row.name.clone());
     let insert = insert.bind(metric_name).bind(row.partition_count).bind(row.replication_factor);
-    insert.bind(configs).bind(row.created_at).execute(&mut *connection).await.map_err(not_committed)?;
-    insert_partitions(connection, &row, 0).await?;
+    let insert = insert.bind(configs).bind(row.created_at).bind(row.agent_group.clone()).bind(version);
+    insert.execute(&mut *connection).await.map_err(not_committed)?;
+    insert_partitions(connection, &row, 0, version).await?;
     Ok(row)
 }
 
 /// Inserts the topic's partitions from `first` on, unleased, at the name's leader-epoch floor.
-async fn insert_partitions(connection: &mut SqliteConnection, topic: &TopicRow, first: i32) -> Result<(), StoreError> {
+async fn insert_partitions(
+    connection: &mut SqliteConnection,
+    topic: &TopicRow,
+    first: i32,
+    version: i64,
+) -> Result<(), StoreError> {
     let sql = "
         WITH RECURSIVE indexes (i) AS (SELECT $3 UNION ALL SELECT i + 1 FROM indexes WHERE i + 1 < $4)
         INSERT INTO partitions (organization, topic_id, partition, session, leader_epoch, next_offset,
-                                log_start_offset, last_append_time, deleted)
+                                log_start_offset, last_append_time, deleted, changed)
         SELECT $1, $2, i, NULL,
                coalesce((SELECT leader_epoch FROM topic_name_floors WHERE organization = $1 AND name = $5), -1),
-               0, 0, -1, 0
+               0, 0, -1, 0, $6
           FROM indexes";
     let insert = sqlx::query(sql).bind(topic.organization.0).bind(topic_bytes(topic.topic_id)).bind(first);
-    let insert = insert.bind(topic.partition_count).bind(topic.name.clone());
+    let insert = insert.bind(topic.partition_count).bind(topic.name.clone()).bind(version);
     insert.execute(connection).await.map(|_| ()).map_err(not_committed)
 }
 
@@ -134,7 +145,12 @@ async fn delete_topic(
             return Err(DeleteTopicError::Unknown);
         }
     }
-    Ok(())
+    let (version, now) = (next_version(connection).await?, database_clock());
+    let tell = "INSERT INTO deleted_topics (version, organization, topic_id, deleted_at) VALUES ($1, $2, $3, $4)";
+    let tell = sqlx::query(tell).bind(version).bind(organization.0).bind(topic_bytes(topic_id)).bind(now);
+    tell.execute(&mut *connection).await.map_err(not_committed)?;
+    let forget = sqlx::query("DELETE FROM deleted_topics WHERE deleted_at < $1").bind(now - DELETIONS_TOLD_FOR_MS);
+    forget.execute(connection).await.map(|_| ()).map_err(|error| not_committed(error).into())
 }
 
 async fn create_partitions(
@@ -144,7 +160,7 @@ async fn create_partitions(
     total: i32,
 ) -> Result<TopicRow, CreatePartitionsError> {
     let find = "
-        SELECT organization, topic_id, name, partition_count, replication_factor, configs, created_at
+        SELECT organization, topic_id, name, partition_count, replication_factor, configs, created_at, agent_group
           FROM topics WHERE organization = $1 AND topic_id = $2 AND deleted = 0";
     let find = sqlx::query(find).bind(organization.0).bind(topic_bytes(topic_id));
     let Some(found) = find.fetch_optional(&mut *connection).await.map_err(not_committed)? else {
@@ -156,14 +172,16 @@ async fn create_partitions(
         return Err(CreatePartitionsError::NotMore { current });
     }
     topic.partition_count = total;
-    sqlx::query("UPDATE topics SET partition_count = $3 WHERE organization = $1 AND topic_id = $2")
+    let version = next_version(connection).await?;
+    sqlx::query("UPDATE topics SET partition_count = $3, changed = $4 WHERE organization = $1 AND topic_id = $2")
         .bind(organization.0)
         .bind(topic_bytes(topic_id))
         .bind(total)
+        .bind(version)
         .execute(&mut *connection)
         .await
         .map_err(not_committed)?;
-    insert_partitions(connection, &topic, current).await?;
+    insert_partitions(connection, &topic, current, version).await?;
     Ok(topic)
 }
 
@@ -210,7 +228,7 @@ async fn purge_deleted(connection: &mut SqliteConnection, rows: u64) -> Result<u
 }
 
 /// A row of the columns every topic query selects.
-fn topic_row(row: &SqliteRow) -> Result<TopicRow, StoreError> {
+pub(super) fn topic_row(row: &SqliteRow) -> Result<TopicRow, StoreError> {
     let configs: &str = column(row, 5)?;
     Ok(TopicRow {
         organization: OrganizationId(column(row, 0)?),
@@ -220,5 +238,6 @@ fn topic_row(row: &SqliteRow) -> Result<TopicRow, StoreError> {
         replication_factor: column(row, 4)?,
         configs: serde_json::from_str(configs).map_err(|error| StoreError::Damaged(format!("configs: {error}")))?,
         created_at: column(row, 6)?,
+        agent_group: column(row, 7)?,
     })
 }

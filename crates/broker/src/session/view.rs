@@ -1,0 +1,149 @@
+//! The cluster as this agent knows it: live agents, who leads what, and who should. Written by the coordinator alone.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use metadata::{AgentRow, LeaseHolder};
+use parking_lot::RwLock;
+use segment::{LeaderEpoch, PartitionIndex, PartitionKey, SessionId, TopicId};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::lease_table::{Lease, LeaseTable};
+use super::placement::{PlacedTopic, Placement};
+use crate::cluster::{Agent, Cluster};
+use crate::topics::Topic;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct ClusterView {
+    cluster_id: Uuid,
+    /// This agent's Kafka broker id.
+    node_id: i32,
+    state: RwLock<State>,
+    /// Counts what was taken over, for those who wait for a change.
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct State {
+    cluster: Arc<Cluster>,
+    agents: Vec<AgentRow>,
+    nodes: HashMap<SessionId, i32>,
+    placement: Placement,
+    leases: LeaseTable,
+}
+
+impl ClusterView {
+    pub(crate) fn new(cluster_id: Uuid, node_id: i32, agents: Vec<AgentRow>) -> Self {
+        let state = State {
+            cluster: Arc::new(cluster(cluster_id, node_id, &agents)),
+            nodes: nodes(&agents),
+            placement: Placement::new(&agents),
+            leases: LeaseTable::default(),
+            agents,
+        };
+        Self { cluster_id, node_id, state: RwLock::new(state), changed: watch::Sender::new(0) }
+    }
+
+    /// Takes over the active sessions, if they changed in anything but their renewals.
+    pub(crate) fn set_agents(&self, agents: Vec<AgentRow>) {
+        let mut state = self.state.write();
+        let same = |(old, new): (&AgentRow, &AgentRow)| old.session == new.session && old.registration == new.registration;
+        if agents.len() != state.agents.len() || !state.agents.iter().zip(&agents).all(same) {
+            state.cluster = Arc::new(cluster(self.cluster_id, self.node_id, &agents));
+            state.nodes = nodes(&agents);
+            state.placement = Placement::new(&agents);
+        }
+        state.agents = agents;
+    }
+
+    /// Takes over leases of others and of this agent.
+    pub(crate) fn put_leases(&self, leases: &[LeaseHolder]) {
+        let mut state = self.state.write();
+        leases.iter().for_each(|holder| state.leases.put(holder));
+    }
+
+    /// This agent leads a partition now.
+    pub(crate) fn led(&self, key: PartitionKey, session: SessionId, leader_epoch: LeaderEpoch) {
+        self.state.write().leases.led(key, session, leader_epoch);
+    }
+
+    pub(crate) fn forget_topic(&self, topic_id: TopicId) {
+        self.state.write().leases.remove(topic_id);
+    }
+
+    /// Tells those who wait for a change.
+    pub(crate) fn announce(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    pub(crate) fn node_id(&self) -> i32 {
+        self.node_id
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    pub(crate) fn cluster(&self) -> Arc<Cluster> {
+        Arc::clone(&self.state.read().cluster)
+    }
+
+    /// The row of an active session.
+    pub(crate) fn agent(&self, session: SessionId) -> Option<AgentRow> {
+        self.state.read().agents.iter().find(|agent| agent.session == session).cloned()
+    }
+
+    pub(crate) fn is_active(&self, session: SessionId) -> bool {
+        self.state.read().nodes.contains_key(&session)
+    }
+
+    pub(crate) fn lease(&self, topic_id: TopicId, partition: PartitionIndex) -> Lease {
+        self.state.read().leases.get(topic_id, partition)
+    }
+
+    /// Node id of the active session that holds the partition, and the epoch.
+    pub(crate) fn holder(&self, topic_id: TopicId, partition: PartitionIndex) -> (Option<i32>, LeaderEpoch) {
+        let state = self.state.read();
+        let lease = state.leases.get(topic_id, partition);
+        (lease.session.and_then(|session| state.nodes.get(&session).copied()), lease.leader_epoch)
+    }
+
+    /// Who should lead each partition of a topic, by index.
+    pub(crate) fn owners(&self, topic: &Topic) -> Vec<Option<SessionId>> {
+        let state = self.state.read();
+        let placement = state.placement.of_topic(placed(topic));
+        (0..topic.partition_count).map(|partition| placement.owner(partition)).collect()
+    }
+
+    /// Node ids of live agents for each partition of a topic, in the order in which they would lead it.
+    pub(crate) fn successions(&self, topic: &Topic) -> Vec<Vec<i32>> {
+        let state = self.state.read();
+        let placement = state.placement.of_topic(placed(topic));
+        (0..topic.partition_count).map(|partition| placement.order(partition)).collect()
+    }
+}
+
+fn placed(topic: &Topic) -> PlacedTopic<'_> {
+    let (name, group) = (topic.name.as_str(), topic.agent_group.as_str());
+    PlacedTopic { topic_id: topic.topic_id, name, group, is_internal: topic.is_internal() }
+}
+
+fn nodes(agents: &[AgentRow]) -> HashMap<SessionId, i32> {
+    agents.iter().map(|agent| (agent.session, agent.node_id)).collect()
+}
+
+/// The lowest node id is the controller.
+fn cluster(cluster_id: Uuid, node_id: i32, agents: &[AgentRow]) -> Cluster {
+    let shown = |agent: &AgentRow| Agent {
+        session: agent.session,
+        node_id: agent.node_id,
+        kafka_address: agent.registration.kafka_address.clone(),
+        grpc_address: agent.registration.grpc_address.clone(),
+        zone: agent.registration.zone.clone(),
+    };
+    let agents: Vec<_> = agents.iter().map(shown).collect();
+    let controller_id = agents.iter().map(|agent| agent.node_id).min().unwrap_or(node_id);
+    Cluster { cluster_id, node_id, controller_id, agents }
+}
