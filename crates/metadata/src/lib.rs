@@ -7,6 +7,7 @@
 pub mod conformance;
 mod error;
 mod memory;
+mod postgres;
 mod segments;
 mod sessions;
 mod sqlite;
@@ -19,6 +20,7 @@ pub use segments::{
     SegmentCommit, SegmentRef, Segments,
 };
 pub use sessions::{AgentRow, Changes, ClusterInfo, LeaseHolder, LeaseRow, OpenedSession, Registration, Sessions};
+pub use postgres::{PostgresOpenError, PostgresOptions, PostgresStore};
 pub use sqlite::{OpenError, SqliteOptions, SqliteStore};
 pub use topics::{CreatePartitionsError, CreateTopicError, DeleteTopicError, NewTopic, TopicRow, Topics};
 

@@ -1,5 +1,7 @@
 //! The conformance suite, once per implementation.
 
+mod postgres_server;
+
 mod memory {
     use metadata::MemoryStore;
 
@@ -19,6 +21,16 @@ mod sqlite {
         let options = SqliteOptions { new_cluster_id: uuid::Uuid::from_u128(7) };
         let store = SqliteStore::open(&folder.path().join("metadata.db"), options).await.expect("opens");
         (store, folder)
+    }
+
+    metadata::conformance_tests!(super::make);
+}
+
+mod postgres {
+    use metadata::PostgresStore;
+
+    async fn make() -> (PostgresStore, ()) {
+        (super::postgres_server::store().await, ())
     }
 
     metadata::conformance_tests!(super::make);

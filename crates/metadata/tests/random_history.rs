@@ -1,10 +1,12 @@
-//! The same random history on the model and on SQLite: every outcome is the same, clocks aside.
+//! The same random history on the model, SQLite and PostgreSQL: every outcome is the same, clocks aside.
+
+mod postgres_server;
 
 use std::fmt::Write;
 
 use metadata::{
-    MemoryStore, MetadataStore, Segments, Sessions, SqliteOptions, SqliteStore,
-    conformance::fixture::{key, new_topic, range, reference, registration, segment, topic_id},
+    FoundObject, MemoryStore, MetadataStore, Segments, Sessions, SqliteOptions, SqliteStore,
+    conformance::fixture::{key, new_topic, object_key, range, reference, registration, segment, topic_id},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use segment::{OrganizationId, SessionId};
@@ -27,6 +29,12 @@ enum Step {
     Commit { session: i64, lanes: Vec<(i64, Vec<RangeStep>)> },
     Resolve { session: i64, lane: i64 },
     Purge(u32),
+    Suspect { session: i64, target: i64 },
+    Fence { session: i64, target: i64, renewals: i64 },
+    HandOver { session: i64, to: i64, topic: u32 },
+    Claim { session: i64, uploader: i64, lane: i64 },
+    Collect { session: i64, limit: u32 },
+    Changes { everything: bool },
     Read { topic: u32, partition: i32, from: i64 },
 }
 
@@ -73,7 +81,13 @@ fn draw(rng: &mut SmallRng, created: &mut u32) -> Step {
             Step::Commit { session, lanes }
         }
         78..84 => Step::Resolve { session, lane: rng.random_range(0..60) },
-        84..87 => Step::Purge(rng.random_range(1..8)),
+        84..86 => Step::Purge(rng.random_range(1..8)),
+        86 => Step::Suspect { session, target: rng.random_range(1..12) },
+        87 => Step::Fence { session, target: rng.random_range(1..12), renewals: rng.random_range(0..3) },
+        88..90 => Step::HandOver { session, to: rng.random_range(1..12), topic },
+        90 => Step::Claim { session, uploader: rng.random_range(1..14), lane: rng.random_range(0..600) },
+        91 => Step::Collect { session, limit: rng.random_range(1..5) },
+        92..94 => Step::Changes { everything: rng.random_bool(0.1) },
         _ => Step::Read { topic, partition: rng.random_range(0..4), from: rng.random_range(0..8) },
     }
 }
@@ -98,8 +112,8 @@ async fn aim(model: &MemoryStore, step: &mut Step, rng: &mut SmallRng, number: u
     }
 }
 
-/// Applies a step and says everything it answered, without times.
-async fn apply(store: &dyn MetadataStore, step: &Step) -> String {
+/// Applies a step and says everything it answered, without times. `version` is that of the last changes read.
+async fn apply(store: &dyn MetadataStore, step: &Step, version: &mut i64) -> String {
     let mut said = String::new();
     let organization = OrganizationId::DEFAULT;
     let _ = match step.clone() {
@@ -135,6 +149,39 @@ async fn apply(store: &dyn MetadataStore, step: &Step) -> String {
             let session = SessionId(session);
             write!(said, "{:?}", store.resolve_commit(session, &[reference(session, lane)]).await)
         }
+        Step::Suspect { session, target } => {
+            write!(said, "{:?}", store.suspect_session(SessionId(session), SessionId(target)).await)
+        }
+        Step::Fence { session, target, renewals } => {
+            write!(said, "{:?}", store.fence_session(SessionId(session), SessionId(target), renewals).await)
+        }
+        Step::HandOver { session, to, topic } => {
+            let keys: Vec<_> = (0..4).map(|partition| key(topic, partition)).collect();
+            let given = store.hand_over_leases(SessionId(session), SessionId(to), &keys).await;
+            write!(said, "{given:?} {:?}", store.held_leases(SessionId(to), &keys).await)
+        }
+        Step::Claim { session, uploader, lane } => {
+            let uploader = SessionId(uploader);
+            let object_key = object_key(uploader, lane);
+            let object = FoundObject { session: uploader, lane_sequence: lane, organization, object_key };
+            write!(said, "{:?}", store.claim_objects(SessionId(session), &[object]).await)
+        }
+        Step::Collect { session, limit } => {
+            let claimed = store.claim_unreferenced(SessionId(session), limit).await;
+            let forgotten = match &claimed {
+                Ok(keys) => Some(store.forget_tombstones(SessionId(session), keys).await),
+                Err(_) => None,
+            };
+            write!(said, "{claimed:?} {forgotten:?}")
+        }
+        Step::Changes { everything } => {
+            let mut changes = store.changes_since(if everything { 0 } else { *version }).await.expect("read");
+            *version = changes.version;
+            changes.topics.iter_mut().for_each(|topic| topic.created_at = 0);
+            changes.topics.sort_by_key(|topic| topic.topic_id);
+            changes.version = 0; // compared by what it tells
+            write!(said, "{changes:?}")
+        }
         Step::Purge(rows) => write!(said, "{:?}", store.purge_deleted(rows).await),
         Step::Read { topic, partition, from } => return read(store, topic, partition, from).await,
     };
@@ -169,25 +216,29 @@ async fn read(store: &dyn MetadataStore, topic: u32, partition: i32, from: i64) 
 }
 
 #[tokio::test]
-async fn random_histories_have_the_same_outcomes_in_both_stores() {
+async fn random_histories_have_the_same_outcomes_in_all_stores() {
     let mut accepted = 0;
     for seed in 0..HISTORIES {
         let (mut rng, mut created) = (SmallRng::seed_from_u64(seed), 1);
         let folder = tempfile::tempdir().expect("temporary folder");
         let options = SqliteOptions { new_cluster_id: uuid::Uuid::from_u128(7) };
         let sqlite = SqliteStore::open(&folder.path().join("metadata.db"), options).await.expect("opens");
+        let postgres = postgres_server::store().await;
         let memory = MemoryStore::new(uuid::Uuid::from_u128(7), || 0);
+        let mut versions = [0; 3];
         // A start in which something can happen, then chance.
         let start =
             [Step::Open(0), Step::Create { topic: 0, name: 0, partitions: 3 }, Step::Acquire { session: 1, topic: 0 }];
         for number in 0..STEPS {
             let mut step = start.get(number).cloned().unwrap_or_else(|| draw(&mut rng, &mut created));
             aim(&memory, &mut step, &mut rng, number).await;
-            let (model, real) = (apply(&memory, &step).await, apply(&sqlite, &step).await);
-            assert_eq!(model, real, "seed {seed}, step {number}: {step:?}");
+            let model = apply(&memory, &step, &mut versions[0]).await;
+            assert_eq!(model, apply(&sqlite, &step, &mut versions[1]).await, "SQLite, seed {seed}, step {number}: {step:?}");
+            assert_eq!(model, apply(&postgres, &step, &mut versions[2]).await, "PostgreSQL, seed {seed}, step {number}: {step:?}");
             accepted += model.matches("Accepted").count();
         }
         sqlite.close().await;
+        postgres.close().await;
     }
     assert!(accepted > 300, "only {accepted} accepted ranges: the histories say little");
 }

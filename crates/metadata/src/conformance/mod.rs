@@ -3,8 +3,11 @@
 //! Each case is an async function over a fresh, empty store. [`conformance_tests!`](crate::conformance_tests) makes
 //! one `#[tokio::test]` of each for one implementation. A case that fails panics.
 
+pub mod changes;
 pub mod commits;
 pub mod fixture;
+pub mod garbage;
+pub mod hand_over;
 pub mod leases;
 pub mod reads;
 pub mod resolution;
@@ -58,6 +61,28 @@ macro_rules! conformance_tests {
                 confirmation_follows_the_lease,
                 the_next_holder_continues_where_the_last_one_stopped,
                 a_thousand_leases_in_one_call,
+            ],
+            changes: [
+                everything_is_told_at_first,
+                what_changed_is_told_and_nothing_else,
+                commits_and_renewals_do_not_raise_the_version,
+                sessions_raise_the_version,
+                a_suspicion_stands_until_the_session_renews,
+                a_session_that_stands_still_is_fenced,
+            ],
+            hand_over: [
+                a_partition_changes_hands,
+                only_what_is_held_is_given,
+                both_sessions_must_be_active,
+            ],
+            garbage: [
+                an_orphan_is_claimed_for_ever,
+                an_object_with_records_is_never_claimed,
+                an_object_of_an_unknown_session_is_not_touched,
+                an_object_whose_slot_is_taken_is_garbage,
+                segments_without_ranges_are_garbage,
+                a_tombstone_outlives_its_session,
+                a_fenced_session_collects_nothing,
             ],
             commits: [
                 a_commit_moves_the_partition_and_makes_a_range,

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# A PostgreSQL server for tests: on a free port of 127.0.0.1, with its data in a temporary folder. Prints its URL, runs
+# until its standard input ends, then stops and removes everything. Commits are synced, as in production.
+#
+#   scripts/throw-away-postgres.sh [setting=value…]       e.g. max_connections=200
+#
+# Signals: SIGUSR1 restarts the server at once, as if it had crashed; SIGUSR2 stops it, and the next SIGUSR1 starts it.
+set -euo pipefail
+
+bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
+[ -x "$bin/initdb" ] || bin=$(dirname "$(command -v initdb || true)" 2>/dev/null)
+[ -x "$bin/initdb" ] || { echo "throw-away-postgres: no initdb; scripts/setup.sh installs it" >&2; exit 1; }
+
+folder=$(mktemp -d "${TMPDIR:-/tmp}/streamhouse-postgres.XXXXXX")
+# The server refuses to run as root.
+as=()
+if [ "$(id -u)" -eq 0 ]; then
+    id postgres >/dev/null 2>&1 || { echo "throw-away-postgres: there is no user postgres" >&2; exit 1; }
+    chown postgres "$folder"
+    as=(setpriv --reuid=postgres --regid=postgres --clear-groups)
+fi
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+settings=(-c listen_addresses=127.0.0.1 -c port="$port" -c unix_socket_directories="$folder" -c max_connections=200)
+for setting in "$@"; do settings+=(-c "$setting"); done
+
+server=
+start() {
+    [ -z "$server" ] || return 0
+    "${as[@]}" "$bin/postgres" -D "$folder/data" "${settings[@]}" >>"$folder/log" 2>&1 </dev/null &
+    server=$!
+    for _ in $(seq 200); do
+        "$bin/pg_isready" -q -h 127.0.0.1 -p "$port" && return 0
+        kill -0 "$server" 2>/dev/null || { cat "$folder/log" >&2; exit 1; }
+        sleep 0.05
+    done
+    echo "throw-away-postgres: not ready in time" >&2
+    exit 1
+}
+stop() {
+    [ -n "$server" ] || return 0
+    kill -QUIT "$server" 2>/dev/null || true
+    wait "$server" 2>/dev/null || true
+    server=
+}
+finish() {
+    stop
+    rm -rf "$folder"
+}
+trap finish EXIT
+trap 'stop; start' USR1
+trap stop USR2
+
+cd "$folder"
+"${as[@]}" "$bin/initdb" --no-sync --auth=trust --username=postgres --pgdata="$folder/data" >"$folder/log" 2>&1 \
+    || { cat "$folder/log" >&2; exit 1; }
+start
+echo "postgres://postgres@127.0.0.1:$port/postgres"
+# The read is interrupted by the signals above, and ends when whoever started this is gone.
+while true; do
+    read -r _ && continue
+    [ $? -gt 128 ] || break
+done
