@@ -36,7 +36,8 @@ def free_ports(count: int) -> list[int]:
 class AgentProcess:
     """`start`, `kill`, `terminate`; `kafka`, `grpc` and `http` are its addresses."""
 
-    def __init__(self, folder: Path, binary: Path | None = None, arguments: list[str] | None = None):
+    def __init__(self, folder: Path, binary: Path | None = None, arguments: list[str] | None = None,
+                 settings: dict[str, str] | None = None):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.binary = Path(binary or default_binary())
@@ -56,6 +57,7 @@ class AgentProcess:
             "STREAMHOUSE_STORE": f"file://{self.folder / 'store'}",
             "STREAMHOUSE_CACHE": str(self.folder / "cache"),
             "AGENT_ID": "compat-agent",
+            **(settings or {}),
         }
 
     @property

@@ -26,6 +26,7 @@ class ProducerLane(threading.Thread):
     def __init__(self, name: str, kafka: str, topic: str, partitions: int, rate: float, settings: dict):
         super().__init__(name=name, daemon=True)
         self.sends: dict[Value, Send] = {}
+        self.acks: list[tuple[float, int]] = []
         self.fatal: list[str] = []
         self._stopped = threading.Event()
         self._topic, self._partitions, self._rate = topic, partitions, rate
@@ -45,6 +46,7 @@ class ProducerLane(threading.Thread):
         def report(error: KafkaError | None, message: Message) -> None:
             if error is None:
                 self.sends[value] = Send(value, OK, message.offset())
+                self.acks.append((time.monotonic(), value.partition))
             else:
                 self.sends[value] = Send(value, FAIL if error.code() in DEFINITE_FAILURES else INFO)
         return report

@@ -26,8 +26,9 @@ pub(crate) const EXIT_BAD_SETTING: u8 = 2;
     hide_possible_values = true
 )]
 pub(crate) struct Arguments {
-    /// Where metadata is: a SQLite file (a path or `sqlite://path`). One agent per file; a second one is refused. Put it
-    /// on a disk that syncs: every ack waits for a commit to it.
+    /// Where metadata is: a SQLite file (a path or `sqlite://path`), or `postgres://user:password@host/database` for agents
+    /// that share their partitions. One agent per file; a second one is refused. Every ack waits for a commit to it, so
+    /// it should be near, on a disk that syncs.
     #[arg(long, env, hide_env_values = true, default_value = "./data/metadata.db")]
     metadata_store: String,
 
@@ -98,7 +99,7 @@ pub(crate) struct Arguments {
     #[arg(long, env, hide_env_values = true, default_value = "default")]
     agent_group: String,
 
-    /// Topics this agent leases, with commas; empty: all.
+    /// Topics this agent leases: names with commas between, where a trailing `*` stands for any ending; empty: all.
     #[arg(long, env, hide_env_values = true, default_value = "")]
     managed_topics: String,
 
@@ -168,8 +169,8 @@ pub(crate) struct Arguments {
 /// What it means.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// The SQLite file.
-    pub(crate) metadata_file: PathBuf,
+    /// Where metadata is.
+    pub(crate) metadata: MetadataSettings,
     /// Where objects are.
     pub(crate) store: StoreSettings,
     /// Kafka listener.
@@ -197,6 +198,44 @@ pub(crate) struct Settings {
     pub(crate) otlp_interval: Duration,
     /// Checked log filter.
     pub(crate) log_filter: String,
+}
+
+/// Where metadata is.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum MetadataSettings {
+    /// A SQLite file: this agent alone.
+    Sqlite {
+        /// The file; created at start.
+        path: PathBuf,
+    },
+    /// A PostgreSQL database: any number of agents.
+    Postgres {
+        /// As given, password and all.
+        url: String,
+    },
+}
+
+impl std::fmt::Debug for MetadataSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.location())
+    }
+}
+
+impl MetadataSettings {
+    /// Where it is, without secrets.
+    pub(crate) fn location(&self) -> String {
+        match self {
+            Self::Sqlite { path } => {
+                format!("sqlite {}", std::path::absolute(path).unwrap_or_else(|_| path.clone()).display())
+            }
+            // What stands before the host may hold a password, and so may the parameters.
+            Self::Postgres { url } => {
+                let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+                let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
+                format!("postgres {}", rest.rsplit_once('@').map_or(rest, |(_, host)| host))
+            }
+        }
+    }
 }
 
 /// Where objects are.
@@ -278,8 +317,14 @@ impl Settings {
 
     fn new(said: Arguments) -> Result<Self, String> {
         let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let metadata_file = metadata_file(&said.metadata_store)?;
+        let metadata = metadata(&said.metadata_store)?;
         let store = store(&said)?;
+        let is_shared = matches!(store, StoreSettings::S3(_)) || said.streamhouse_store.is_some();
+        if matches!(metadata, MetadataSettings::Postgres { .. }) && !is_shared {
+            return Err("METADATA_STORE: with PostgreSQL the objects must be where all agents reach them: set \
+                        STREAMHOUSE_STORE (or STREAMHOUSE_BUCKET); a folder only if it says so itself"
+                .to_owned());
+        }
         let kafka = listen("KAFKA_ADDRESS", &said.kafka_address)?;
         let grpc = listen("AGENT_ADDRESS", &said.agent_address)?;
         let http = Listen { host: grpc.host.clone(), port: said.metrics_port };
@@ -313,7 +358,7 @@ impl Settings {
         tracing_subscriber::EnvFilter::try_new(&said.rust_log)
             .map_err(|error| format!("RUST_LOG: {:?} is not a log filter: {error}", said.rust_log))?;
         Ok(Self {
-            metadata_file,
+            metadata,
             store,
             kafka,
             grpc,
@@ -359,21 +404,21 @@ fn check_ranges(broker: &BrokerSettings, shutdown_timeout: Duration) -> Result<(
     within("SHUTDOWN_TIMEOUT", !shutdown_timeout.is_zero(), "more than 0")
 }
 
-fn metadata_file(said: &str) -> Result<PathBuf, String> {
+fn metadata(said: &str) -> Result<MetadataSettings, String> {
     if said.starts_with("postgres://") || said.starts_with("postgresql://") {
-        return Err("METADATA_STORE: PostgreSQL is not supported yet; give the path of a SQLite file".to_owned());
+        return Ok(MetadataSettings::Postgres { url: said.to_owned() });
     }
     let path = said.strip_prefix("sqlite://").or_else(|| said.strip_prefix("sqlite:")).unwrap_or(said);
     if path.is_empty() {
         return Err("METADATA_STORE is empty; give the path of a SQLite file".to_owned());
     }
     if path.contains("://") {
-        return Err(format!("METADATA_STORE: {said:?} is neither a path nor a sqlite:// URL"));
+        return Err(format!("METADATA_STORE: {said:?} is neither a path nor a sqlite:// or postgres:// URL"));
     }
     if path == ":memory:" {
         return Err("METADATA_STORE: metadata in memory would lose every topic at exit; give a path".to_owned());
     }
-    Ok(PathBuf::from(path))
+    Ok(MetadataSettings::Sqlite { path: PathBuf::from(path) })
 }
 
 fn store(said: &Arguments) -> Result<StoreSettings, String> {

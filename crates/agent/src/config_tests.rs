@@ -14,7 +14,7 @@ fn good(flags: &[&str]) -> Settings {
 #[test]
 fn with_nothing_set_everything_is_local() {
     let settings = good(&[]);
-    assert_eq!(settings.metadata_file, PathBuf::from("./data/metadata.db"));
+    assert_eq!(settings.metadata, MetadataSettings::Sqlite { path: PathBuf::from("./data/metadata.db") });
     assert_eq!(settings.store, StoreSettings::File { root: PathBuf::from("./data/store") });
     assert_eq!((settings.kafka.port, settings.grpc.port, settings.http.port), (9092, 9090, 8080));
     assert_eq!(settings.broker.agent_id, settings.host_name);
@@ -56,7 +56,10 @@ fn a_billed_store_flushes_less_often_unless_told() {
 
 #[test]
 fn metadata_is_a_path_or_a_sqlite_url() {
-    let file = |word| good(&["--metadata-store", word]).metadata_file;
+    let file = |word| match good(&["--metadata-store", word]).metadata {
+        MetadataSettings::Sqlite { path } => path,
+        MetadataSettings::Postgres { .. } => unreachable!("{word}"),
+    };
     assert_eq!(file("/a/m.db"), PathBuf::from("/a/m.db"));
     assert_eq!(file("sqlite:///a/m.db"), PathBuf::from("/a/m.db"));
     assert_eq!(file("sqlite://m.db"), PathBuf::from("m.db"));

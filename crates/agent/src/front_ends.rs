@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Listen, Settings};
+use crate::config::{Listen, MetadataSettings, Settings};
 
 /// Bound, not yet accepting for anyone.
 pub(crate) struct Listeners {
@@ -56,9 +56,13 @@ impl Listeners {
     /// The system does not say.
     pub(crate) fn addresses(&self, settings: &Settings) -> Result<Addresses> {
         let (kafka, grpc) = (self.kafka.local_addr()?, self.grpc.local_addr()?);
-        // With SQLite there is one agent, so the way a client came is always the right one.
-        let kafka_default =
-            if settings.kafka.is_wildcard() { String::new() } else { host_port(&settings.kafka.host, kafka.port()) };
+        let is_alone = matches!(settings.metadata, MetadataSettings::Sqlite { .. });
+        let kafka_default = match settings.kafka.is_wildcard() {
+            // There is one agent, so the way a client came is always the right one.
+            true if is_alone => String::new(),
+            true => host_port(&settings.host_name, kafka.port()),
+            false => host_port(&settings.kafka.host, kafka.port()),
+        };
         let grpc_host = if settings.grpc.is_wildcard() { &settings.host_name } else { &settings.grpc.host };
         Ok(Addresses {
             kafka,

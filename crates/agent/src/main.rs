@@ -21,16 +21,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use broker::{Broker, BrokerSettings};
-use metadata::{SqliteOptions, SqliteStore};
+use futures::future::BoxFuture;
+use metadata::{MetadataStore, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
 #[cfg(feature = "metrics")]
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout_at};
-#[cfg(feature = "metrics")]
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{EXIT_BAD_SETTING, Refusal, Settings};
+use crate::config::{EXIT_BAD_SETTING, MetadataSettings, Refusal, Settings};
 use crate::front_ends::{Addresses, FrontEnds, Listeners};
 use crate::shutdown::Signals;
 
@@ -61,7 +61,8 @@ fn main() -> ExitCode {
         ended
     });
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Ended::Stopped) => ExitCode::SUCCESS,
+        Ok(Ended::Fenced) => start_over(),
         Err(error) => {
             eprintln!("agent: {error:#}");
             ExitCode::FAILURE
@@ -69,14 +70,31 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(settings: Settings) -> Result<()> {
+/// How a run ended that did not fail.
+enum Ended {
+    /// As a signal asked.
+    Stopped,
+    /// Another agent took this one for dead.
+    Fenced,
+}
+
+/// The process begins anew, as after a crash: whoever waits for an answer that nobody knows sees its connection end.
+fn start_over() -> ExitCode {
+    use std::os::unix::process::CommandExt as _;
+    let executable = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+    let failed = std::process::Command::new(executable).args(std::env::args_os().skip(1)).exec();
+    eprintln!("agent: fenced, and it could not start over: {failed}");
+    ExitCode::FAILURE
+}
+
+async fn run(settings: Settings) -> Result<Ended> {
     let begun = Instant::now();
     let mut signals = Signals::catch()?;
     let agent = tokio::select! {
         agent = Agent::start(&settings) => agent?,
         signal = signals.next() => {
             tracing::info!(signal, "stopped before it was ready");
-            return Ok(());
+            return Ok(Ended::Stopped);
         }
     };
     announce(&settings, &agent, begun.elapsed()).context("stdout")?;
@@ -86,7 +104,9 @@ async fn run(settings: Settings) -> Result<()> {
 /// Everything that runs.
 struct Agent {
     broker: Broker,
-    metadata: Arc<SqliteStore>,
+    metadata: Metadata,
+    /// Stops watching the other agents.
+    stop_watching: CancellationToken,
     addresses: Addresses,
     store_location: String,
     front_ends: FrontEnds,
@@ -106,7 +126,7 @@ impl Agent {
     async fn start(settings: &Settings) -> Result<Self> {
         let listeners = Listeners::bind(settings).await?;
         let addresses = listeners.addresses(settings)?;
-        let metadata = open_metadata(settings).await?;
+        let metadata = Metadata::open(&settings.metadata).await?;
         let store = object_store::open(&settings.store).await?;
         #[cfg(feature = "metrics")]
         let telemetry = telemetry::Telemetry::start(settings)?;
@@ -120,7 +140,9 @@ impl Agent {
             grpc_address: addresses.grpc_advertised.clone(),
             ..settings.broker.clone()
         };
-        let broker = Broker::start(broker, Arc::clone(&metadata) as _, store.operator, Arc::new(metrics), seed).await?;
+        let broker = Broker::start(broker, metadata.store(), store.operator, Arc::new(metrics), seed).await?;
+        let stop_watching = CancellationToken::new();
+        tokio::spawn(grpc_gateway::watch_peers(broker.clone(), stop_watching.clone()));
         let patience = shutdown::phases(settings.shutdown_timeout).0;
         let front_ends = FrontEnds::serve(listeners.kafka, listeners.grpc, &broker, patience);
         Ok(Self {
@@ -128,6 +150,7 @@ impl Agent {
             monitoring: Monitoring::serve(listeners.http, broker.clone(), telemetry),
             broker,
             metadata,
+            stop_watching,
             addresses,
             store_location: store.location,
             front_ends,
@@ -135,13 +158,16 @@ impl Agent {
     }
 
     /// Runs until a signal, a fence or a front end that failed; then ends in order.
-    async fn run(mut self, mut signals: Signals, bound: Duration) -> Result<()> {
+    async fn run(mut self, mut signals: Signals, bound: Duration) -> Result<Ended> {
         let signal = tokio::select! {
             signal = signals.next() => signal,
-            () = self.broker.fenced() => bail!(
-                "this agent's session was fenced: another process runs with the same AGENT_ID, or this one was away for \
-                 longer than LEASE_DURATION; what was acked is safe, start it again"
-            ),
+            () = self.broker.fenced() => {
+                if self.broker.is_replaced().await {
+                    bail!("another process runs with this AGENT_ID and fenced this one's session; give each its own");
+                }
+                tracing::error!("this agent was taken for dead and its session fenced; what was acked is safe. Starting over");
+                return Ok(Ended::Fenced);
+            }
             error = self.front_ends.failed() => return Err(error),
         };
         tracing::info!(signal, bound_seconds = bound.as_secs_f64(), "draining");
@@ -149,7 +175,9 @@ impl Agent {
         #[cfg(feature = "metrics")]
         self.monitoring.status.set_draining();
         let begun = Instant::now();
+        self.stop_watching.cancel();
         let (for_front_ends, _) = shutdown::phases(bound);
+        self.broker.hand_over(begun + for_front_ends / 2).await;
         let answered = self.front_ends.drain(begun + for_front_ends).await;
         let flushed = timeout_at(begun + bound, async {
             self.broker.drain().await;
@@ -165,7 +193,7 @@ impl Agent {
             tracing::warn!("some connections were closed with requests unanswered");
         }
         tracing::info!(seconds = begun.elapsed().as_secs_f64(), "drained");
-        Ok(())
+        Ok(Ended::Stopped)
     }
 }
 
@@ -186,17 +214,45 @@ impl Monitoring {
     }
 }
 
-async fn open_metadata(settings: &Settings) -> Result<Arc<SqliteStore>> {
-    // Becomes the cluster's id if this start creates the database.
-    let mut cluster_id = uuid::Bytes::default();
-    OsRng.try_fill_bytes(&mut cluster_id).context("random cluster id")?;
-    let options = SqliteOptions { new_cluster_id: uuid::Builder::from_random_bytes(cluster_id).into_uuid() };
-    Ok(Arc::new(SqliteStore::open(&settings.metadata_file, options).await?))
+/// The metadata store that was asked for.
+enum Metadata {
+    Sqlite(Arc<SqliteStore>),
+    Postgres(Arc<PostgresStore>),
+}
+
+impl Metadata {
+    async fn open(settings: &MetadataSettings) -> Result<Self> {
+        // Becomes the cluster's id if this start creates the database.
+        let mut cluster_id = uuid::Bytes::default();
+        OsRng.try_fill_bytes(&mut cluster_id).context("random cluster id")?;
+        let new_cluster_id = uuid::Builder::from_random_bytes(cluster_id).into_uuid();
+        Ok(match settings {
+            MetadataSettings::Sqlite { path } => {
+                Self::Sqlite(Arc::new(SqliteStore::open(path, SqliteOptions { new_cluster_id }).await?))
+            }
+            MetadataSettings::Postgres { url } => {
+                Self::Postgres(Arc::new(PostgresStore::open(url, PostgresOptions { new_cluster_id }).await?))
+            }
+        })
+    }
+
+    fn store(&self) -> Arc<dyn MetadataStore> {
+        match self {
+            Self::Sqlite(store) => Arc::clone(store) as _,
+            Self::Postgres(store) => Arc::clone(store) as _,
+        }
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        match self {
+            Self::Sqlite(store) => Box::pin(store.close()),
+            Self::Postgres(store) => Box::pin(store.close()),
+        }
+    }
 }
 
 /// Prints where everything is, then "ready": the one thing the agent writes to stdout.
 fn announce(settings: &Settings, agent: &Agent, took: Duration) -> std::io::Result<()> {
-    let metadata = std::path::absolute(&settings.metadata_file)?;
     let kafka_told = match agent.addresses.kafka_advertised.as_str() {
         "" => "the address they connect to",
         address => address,
@@ -207,7 +263,7 @@ fn announce(settings: &Settings, agent: &Agent, took: Duration) -> std::io::Resu
     writeln!(out, "  grpc      {} (given to others: {})", agent.addresses.grpc, agent.addresses.grpc_advertised)?;
     #[cfg(feature = "metrics")]
     writeln!(out, "  http      {} (/health /ready /metrics)", agent.addresses.http)?;
-    writeln!(out, "  metadata  sqlite {}", metadata.display())?;
+    writeln!(out, "  metadata  {}", settings.metadata.location())?;
     writeln!(out, "  objects   {}", agent.store_location)?;
     writeln!(out, "ready in {} ms", took.as_millis())?;
     out.flush()

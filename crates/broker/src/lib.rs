@@ -34,5 +34,5 @@ pub use topics::{ConfigEntry, ConfigSource, ConfigSynonym, ConfigType, CreateTop
 // What a gateway needs of the layers below; it never imports them.
 pub use segment::encode::{EncodeError, NewRecord, encode_batch};
 pub use segment::{
-    LeaderEpoch, Offset, OrganizationId, PartitionIndex, ProducerEpoch, ProducerId, TimestampMs, TopicId,
+    LeaderEpoch, Offset, OrganizationId, PartitionIndex, ProducerEpoch, ProducerId, SessionId, TimestampMs, TopicId,
 };

@@ -13,13 +13,28 @@ mod convert;
 mod limits;
 mod organization;
 mod partitioner;
+mod peer;
 mod produce;
 mod produce_stream;
 mod server;
 mod service;
 mod status;
 
+pub use peer::watch_peers;
 pub use server::{GrpcServer, GrpcSettings, ServeError};
+
+/// What agents ask of each other, generated from `proto/`.
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::too_many_lines,
+    unreachable_pub,
+    reason = "generated code"
+)]
+mod peer_proto {
+    tonic::include_proto!("streamhouse.internal");
+}
 
 /// Messages, client and server of `streamhouse.producer`, generated from `proto/`.
 #[allow(

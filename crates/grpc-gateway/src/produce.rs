@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use broker::{
-    AppendRequest, Broker, MemoryPermit, Offset, OrganizationId, PartitionIndex, PendingAppend, Receipt, Topic,
+    AppendError, AppendRequest, Broker, MemoryPermit, Offset, OrganizationId, PartitionIndex, PendingAppend, Receipt, Topic, TopicId,
     encode_batch,
 };
 use bytes::Bytes;
@@ -42,6 +42,8 @@ pub(crate) struct Arrival {
 
 /// A request whose batches have their places in line (or one that failed, after others that did not).
 pub(crate) struct Placed {
+    broker: Broker,
+    topic_id: TopicId,
     record_count: usize,
     ack: Ack,
     by_key: bool,
@@ -83,7 +85,15 @@ impl Appender {
         let (record_count, by_key) = (request.records.len(), request.partition_by_key);
         let encoded = Arc::new(self.memory(convert::encoded_bytes(&request), arrival.memory_wait).await?);
         let batches = self.encode(request, &terms, &topic, arrival).await?;
-        let mut placed = Placed { record_count, ack: terms.ack, by_key, batches: Vec::new(), failure: None };
+        let mut placed = Placed {
+            broker: self.broker.clone(),
+            topic_id: topic.topic_id,
+            record_count,
+            ack: terms.ack,
+            by_key,
+            batches: Vec::new(),
+            failure: None,
+        };
         for batch in batches {
             let append = AppendRequest {
                 organization,
@@ -101,9 +111,9 @@ impl Appender {
                     record_count: batch.record_count,
                     pending,
                 }),
-                Err(error) if placed.batches.is_empty() => return Err(error.into()),
+                Err(error) if placed.batches.is_empty() => return Err(placed.failed(batch.partition, error)),
                 Err(error) => {
-                    placed.failure = Some(error.into());
+                    placed.failure = Some(placed.failed(batch.partition, error));
                     break;
                 }
             }
@@ -143,23 +153,33 @@ impl Appender {
 }
 
 impl Placed {
+    /// What the client is told; one that came to the wrong agent is sent to the right one.
+    fn failed(&self, partition: PartitionIndex, error: AppendError) -> Failure {
+        let is_redirect = matches!(error, AppendError::NotLeader);
+        let leader = is_redirect.then(|| self.broker.partition_leader(self.topic_id, partition)).flatten();
+        match leader.filter(|(leader, _)| leader.session != self.broker.session()) {
+            Some((leader, _)) => Failure::from(error).redirected(&leader),
+            None => error.into(),
+        }
+    }
+
     /// Stage two: waits as long as the ack mode says and answers.
     ///
     /// # Errors
     /// The first failure in the order of the request's partitions. Its message names partitions that were written.
-    pub(crate) async fn answer(self) -> Result<proto::ProduceResponse, Failure> {
+    pub(crate) async fn answer(mut self) -> Result<proto::ProduceResponse, Failure> {
         let record_count = wire_count(self.record_count);
         let mut written = Vec::new();
         let mut results: Vec<(proto::PartitionResult, bool)> = Vec::new();
         let mut failure = None;
-        for batch in self.batches {
+        for batch in std::mem::take(&mut self.batches) {
             let partition = batch.partition;
             match batch.settle(self.ack).await {
                 Ok(result) => {
                     written.push(partition);
                     results.push(result);
                 }
-                Err(error) => failure = failure.or(Some(error)),
+                Err(error) => failure = failure.or_else(|| Some(self.failed(partition, error))),
             }
         }
         if let Some(failure) = failure.or(self.failure) {
@@ -183,7 +203,7 @@ impl Placed {
 
 impl PlacedBatch {
     /// What is known of the batch when its ack mode says to answer, and whether it was a duplicate.
-    async fn settle(self, ack: Ack) -> Result<(proto::PartitionResult, bool), Failure> {
+    async fn settle(self, ack: Ack) -> Result<(proto::PartitionResult, bool), AppendError> {
         let early = |base_offset| proto::PartitionResult {
             partition: wire_partition(self.partition),
             base_offset,

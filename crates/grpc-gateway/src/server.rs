@@ -13,8 +13,8 @@ use tonic::{server::NamedService, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    admission::Admitted, connection::accepted, limits, proto, proto::producer_service_server::ProducerServiceServer,
-    service::Producers,
+    admission::Admitted, connection::accepted, limits, peer::Peers, peer_proto::peer_service_server::PeerServiceServer,
+    proto, proto::producer_service_server::ProducerServiceServer, service::Producers,
 };
 
 /// How long health watchers are told NOT_SERVING before their streams end.
@@ -127,6 +127,8 @@ fn routes(
     shutdown: CancellationToken,
 ) -> Result<tonic::service::Routes, ServeError> {
     let budget = broker.budget().clone();
+    let peers = Peers { session: broker.session(), shutdown: shutdown.clone() };
+    let peers = PeerServiceServer::new(peers).max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX);
     let producers = ProducerServiceServer::new(Producers::new(broker, shutdown))
         .max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
     let health = tonic_health::server::HealthService::from_health_reporter(health.clone());
@@ -136,6 +138,7 @@ fn routes(
     let reflection_v1 = reflection().build_v1()?.max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX);
     let reflection_alpha = reflection().build_v1alpha()?.max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX);
     Ok(tonic::service::Routes::new(Admitted::new(producers, budget))
+        .add_service(peers)
         .add_service(health)
         .add_service(reflection_v1)
         .add_service(reflection_alpha))

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use broker::{AppendError, EncodeError, Offset, PartitionIndex, RecordError};
+use broker::{Agent, AppendError, EncodeError, Offset, PartitionIndex, RecordError};
 use tonic::{Code, Status, metadata::MetadataValue};
 
 use crate::{limits, proto};
@@ -25,6 +25,8 @@ pub(crate) struct Failure {
     pub(crate) end_offset: Option<Offset>,
     /// How long to wait before a retry, where one makes sense.
     pub(crate) retry_after: Option<Duration>,
+    /// `host:port` of the agent that leads the partition, where it is another one.
+    pub(crate) leader_address: Option<String>,
 }
 
 /// What the gateway itself refuses.
@@ -65,7 +67,7 @@ pub(crate) enum Refusal {
 
 impl Failure {
     fn new(code: Code, error: &'static str, message: impl Into<String>) -> Self {
-        Self { code, error, message: message.into(), end_offset: None, retry_after: None }
+        Self { code, error, message: message.into(), end_offset: None, retry_after: None, leader_address: None }
     }
 
     fn retriable(code: Code, error: &'static str, message: impl Into<String>) -> Self {
@@ -83,6 +85,17 @@ impl Failure {
         self
     }
 
+    /// Sends a client that came to the wrong agent to the right one.
+    pub(crate) fn redirected(mut self, leader: &Agent) -> Self {
+        self.code = Code::NotFound;
+        self.message = format!(
+            "this agent does not lead the partition; nothing was written, send it to {}",
+            leader.grpc_address
+        );
+        self.leader_address = Some(leader.grpc_address.clone());
+        self
+    }
+
     /// As the message that answers it on a stream.
     pub(crate) fn into_proto(self) -> proto::ProduceFailure {
         proto::ProduceFailure {
@@ -91,6 +104,7 @@ impl Failure {
             error: self.error.to_owned(),
             end_offset: self.end_offset.and_then(|offset| u64::try_from(offset).ok()),
             retry_after_ms: self.retry_after.and_then(|wait| u32::try_from(wait.as_millis()).ok()),
+            leader_address: self.leader_address,
         }
     }
 }
@@ -102,6 +116,9 @@ impl From<Failure> for Status {
         trailers.insert("streamhouse-error", MetadataValue::from_static(failure.error));
         if let Some(end) = failure.end_offset {
             trailers.insert("streamhouse-end-offset", MetadataValue::from(end));
+        }
+        if let Some(leader) = failure.leader_address.and_then(|address| address.parse().ok()) {
+            trailers.insert("streamhouse-leader-address", leader);
         }
         if let Some(wait) = failure.retry_after.and_then(|wait| u64::try_from(wait.as_millis()).ok()) {
             trailers.insert("grpc-retry-pushback-ms", MetadataValue::from(wait));
