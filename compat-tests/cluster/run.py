@@ -26,6 +26,8 @@ from cluster import Cluster, audit
 from lanes import IDEMPOTENT, RECONNECT, SINGLE_SHOT, FollowingConsumer, ProducerLane, read_log
 
 TOPIC = "cluster-test"
+# A request that an agent never answers (it is stopped, its host is gone) is given up after this, as with any broker.
+CLIENT = {"socket.timeout.ms": 1_000}
 DRAIN_S = 90
 UNSEEN_S = 30
 
@@ -68,7 +70,7 @@ class Load:
         self.cluster, self.partitions = cluster, partitions
         admin = AdminClient({"bootstrap.servers": cluster.kafka, "log_level": 0})
         admin.create_topics([NewTopic(TOPIC, partitions, 1)])[TOPIC].result(20)
-        self.lanes = [ProducerLane(f"idempotent{i}", cluster.kafka, TOPIC, partitions, rate, IDEMPOTENT)
+        self.lanes = [ProducerLane(f"idempotent{i}", cluster.kafka, TOPIC, partitions, rate, {**IDEMPOTENT, **CLIENT})
                       for i in range(3)]
         self.lanes.append(ProducerLane("single-shot", cluster.kafka, TOPIC, partitions, rate / 4, SINGLE_SHOT))
         self.follower = FollowingConsumer(cluster.kafka, TOPIC, partitions)
@@ -170,7 +172,6 @@ def database(cluster: Cluster, load: Load, dice: random.Random) -> None:
     sessions = "SELECT count(*) FROM sessions"
     before = cluster.sql(sessions)
     for what, away in (("restart", 0.0), ("terminated connections", 0.0), ("outage", cluster.lease_s * 2)):
-        began = time.monotonic()
         if what == "terminated connections":
             cluster.sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
                         "WHERE application_name = 'streamhouse'")
@@ -183,7 +184,6 @@ def database(cluster: Cluster, load: Load, dice: random.Random) -> None:
         back = time.monotonic()
         time.sleep(5)
         figure(f"longest gap after the database's {what}", load.longest_gap(back, time.monotonic()))
-        del began
     if cluster.sql(sessions) != before:
         raise RuntimeError("fail-over storm: sessions were lost although no agent died")
 

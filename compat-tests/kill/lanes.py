@@ -45,7 +45,9 @@ class ProducerLane(threading.Thread):
     def _on_delivery(self, value: Value):
         def report(error: KafkaError | None, message: Message) -> None:
             if error is None:
-                self.sends[value] = Send(value, OK, message.offset())
+                # librdkafka does not know the offset of a record that it found written when it asked again.
+                offset = message.offset()
+                self.sends[value] = Send(value, OK, -1 if offset is None else offset)
                 self.acks.append((time.monotonic(), value.partition))
             else:
                 self.sends[value] = Send(value, FAIL if error.code() in DEFINITE_FAILURES else INFO)

@@ -13,6 +13,7 @@ use crate::broker::Broker;
 use crate::limits::PRODUCE_TIMEOUT_MAX;
 use crate::memory_budget::MemoryPermit;
 use crate::metrics::Metrics;
+use crate::writer::partition::Partition;
 use crate::writer::partition_state::{Candidate, Placed};
 
 /// One record batch for one partition.
@@ -111,6 +112,7 @@ impl Broker {
             Placed::InLine { base_offset, .. } => Some(base_offset),
             Placed::Waits(base_offset) => base_offset,
             Placed::Answered => None,
+            Placed::Refused(error) => return Err(self.confirm_refusal(&partition, error).await),
         };
         Ok(PendingAppend {
             proposed_base_offset,
@@ -120,6 +122,19 @@ impl Broker {
             bytes,
             metrics: Arc::clone(self.metrics_shared()),
         })
+    }
+}
+
+impl Broker {
+    /// A refusal that rests on what is committed, and on nothing in line that would prove the lease by its commit: only the
+    /// confirmed leader may say it. A zombie that does makes an idempotent producer give up.
+    async fn confirm_refusal(&self, partition: &Partition, error: AppendError) -> AppendError {
+        let leader_epoch = partition.state.lock().leader_epoch();
+        match self.confirm_leases(&[partition.key]).await {
+            Ok(epochs) if epochs.first() == Some(&Some(leader_epoch)) => error,
+            Ok(_) => AppendError::NotLeader,
+            Err(_) => AppendError::Unavailable,
+        }
     }
 }
 
@@ -159,7 +174,7 @@ pub struct RecordError {
 }
 
 /// Why a batch was not appended, and what the caller should do. All but `Unknown` and `TimedOut` are definite.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
     /// The topic does not exist (any more). Refresh metadata. Kafka 3, or 100 where the request names ids.
     #[error("unknown topic")]

@@ -167,9 +167,10 @@ impl Broker {
             requests,
             deaths: Deaths::new(settings.lease_duration),
             version: 0,
+            unsettled: true,
             hand_over: None,
         };
-        coordinator.round(true).await?;
+        coordinator.round().await?;
         let tasks = Tasks {
             lane: tokio::spawn(flush::run(lane, identity)),
             keeper: tokio::spawn(keeper.run()),

@@ -47,6 +47,8 @@ pub(crate) struct Coordinator {
     pub(crate) deaths: Deaths,
     /// Version of the changes that were taken over.
     pub(crate) version: i64,
+    /// Whether leases are to be looked at although nothing changed: kept until a round came to it.
+    pub(crate) unsettled: bool,
     pub(crate) hand_over: Option<JoinHandle<()>>,
 }
 
@@ -66,20 +68,17 @@ impl Coordinator {
         while !self.status.is_fenced() {
             let mut asked = Vec::new();
             // Only waiting is raced here.
-            let leases_wanted = tokio::select! {
+            tokio::select! {
                 biased; // in a fixed order, so that a simulation repeats
-                request = self.requests.recv() => {
-                    asked.extend(request);
-                    false
-                }
-                () = self.status.leases_wanted() => true,
-                () = self.metadata.change_hint(self.version) => false,
-                _ = poll.tick() => false,
-            };
+                request = self.requests.recv() => asked.extend(request),
+                () = self.status.leases_wanted() => self.unsettled = true,
+                () = self.metadata.change_hint(self.version) => {}
+                _ = poll.tick() => {}
+            }
             while let Ok(request) = self.requests.try_recv() {
                 asked.push(request);
             }
-            if let Err(error) = self.round(leases_wanted).await {
+            if let Err(error) = self.round().await {
                 self.status.failed("changes", &error);
                 // Not at once again: requests may come quickly, and the store is away.
                 tokio::time::sleep(RETRY_PAUSE).await;
@@ -90,11 +89,11 @@ impl Coordinator {
         }
     }
 
-    /// One round. `forced`: look at the leases although nothing changed.
+    /// One round.
     ///
     /// # Errors
     /// Changes could not be read; nothing happened.
-    pub(crate) async fn round(&mut self, forced: bool) -> Result<(), StoreError> {
+    pub(crate) async fn round(&mut self) -> Result<(), StoreError> {
         let changes = self.metadata.changes_since(self.version).await?;
         self.status.metadata_answered();
         let own = self.status.session();
@@ -105,9 +104,9 @@ impl Coordinator {
             self.status.request_renewal();
         }
         let dead = self.deaths.observe(self.clock.monotonic(), own, &changes.agents);
-        let changed = changes.version != self.version;
+        self.unsettled |= changes.version != self.version;
         self.take_over(changes);
-        if changed || forced {
+        if std::mem::take(&mut self.unsettled) {
             self.place().await;
         }
         self.view.announce();

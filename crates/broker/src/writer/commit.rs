@@ -155,6 +155,11 @@ impl Lane {
     fn publish(&self, segments: &[PlannedSegment], commits: &[SegmentCommit], outcomes: &[SegmentOutcome]) {
         self.pass(StopPoint::AfterCommit);
         for ((segment, commit), settled) in segments.iter().zip(commits).zip(outcomes) {
+            if !settled.committed {
+                tracing::error!(object = %segment.object_key, "segment definitely not committed; its batches were not written");
+                segment.ranges.iter().for_each(|range| self.fail(range));
+                continue;
+            }
             for ((range, committed), outcome) in segment.ranges.iter().zip(&commit.ranges).zip(&settled.ranges) {
                 match outcome {
                     RangeOutcome::Accepted => self.publish_range(segment, range, committed.snapshot.is_some()),
@@ -165,10 +170,8 @@ impl Lane {
                     }
                 }
             }
-            if settled.committed {
-                // After the ranges: a footer that names this segment as committed was gathered after its rejections.
-                self.committed_through.store(segment.lane_sequence, Ordering::Release);
-            }
+            // After the ranges: a footer that names this segment as committed was gathered after its rejections.
+            self.committed_through.store(segment.lane_sequence, Ordering::Release);
         }
         self.tail.evict();
     }
@@ -188,6 +191,13 @@ impl Lane {
         };
         range.partition.wake();
         answers.send();
+    }
+
+    /// A tombstone has the segment's place: what is in memory goes back to what is committed, the lease is not in doubt.
+    fn fail(&self, range: &PlannedRange) {
+        if range.partition.state.lock().generation() == range.generation {
+            self.pool.fail(&range.partition, &AppendError::NotLeader);
+        }
     }
 
     fn reject(&self, range: &PlannedRange, error: &AppendError) {

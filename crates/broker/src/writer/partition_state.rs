@@ -72,8 +72,10 @@ pub(crate) enum Placed {
     },
     /// Its answer hangs on batches in line (a duplicate of one, or a refusal that depends on them).
     Waits(Option<Offset>),
-    /// Answered.
+    /// Answered: a duplicate of what is committed, or the partition is closed.
     Answered,
+    /// Refused by what is committed, and not answered: the lease is to be confirmed first.
+    Refused(AppendError),
 }
 
 /// Batches taken for a segment: one range.
@@ -285,10 +287,7 @@ impl PartitionState {
                 last.answers.push((OnCommit::Refused(error), answer));
                 Placed::Waits(None)
             }
-            None => {
-                let _ = answer.send(Err(error));
-                Placed::Answered
-            }
+            None => Placed::Refused(error),
         }
     }
 

@@ -1,7 +1,8 @@
-//! The whole broker on a paused single-thread runtime over the in-memory metadata model and a faulty object store.
+//! Three brokers on a paused single-thread runtime over the in-memory metadata model and a faulty object store.
 //!
-//! One seed decides everything: workload, latencies, store faults (before and after they are applied), commits that
-//! fail or lose their reply, and take-overs by a new session of the same agent while the old one goes on as a zombie.
+//! One seed decides everything: workload, latencies, store faults (before and after they are applied), transactions that
+//! fail or lose their reply, agents that are fenced while they live (and go on as zombies), agents that restart under
+//! their id, agents that hand over everything and leave, and agents that come back and take their share.
 //! The same seed twice gives the same events. `SIMULATION_SEEDS=n` runs more seeds, `SIMULATION_SEED=s` one.
 
 mod faulty_store;
@@ -16,7 +17,7 @@ use broker::{
     Metrics, NewRecord, OrganizationId, Topic, encode_batch,
 };
 use bytes::Bytes;
-use metadata::{FailPoint, MemoryStore};
+use metadata::{FailPoint, MemoryStore, Sessions};
 use opendal::Operator;
 use opendal::services::Memory;
 use parking_lot::Mutex;
@@ -54,18 +55,33 @@ impl History {
 struct World {
     metadata: Arc<MemoryStore>,
     store: Operator,
-    current: Mutex<Broker>,
+    /// The agents that live, by number; clients find leaders through any of them.
+    agents: Mutex<Vec<Broker>>,
+    seed: u64,
     history: Mutex<History>,
 }
 
 impl World {
-    fn broker(&self) -> Broker {
-        self.current.lock().clone()
+    /// The agent that another one names as the leader, or that one if it knows none.
+    fn leader(&self, topic: &Topic, partition: i32, asked: usize) -> Broker {
+        let agents = self.agents.lock();
+        let asked = &agents[asked % agents.len()];
+        let leader = asked.partition_leader(topic.topic_id, partition);
+        let leader = leader.and_then(|(leader, _)| agents.iter().find(|agent| agent.session() == leader.session));
+        leader.unwrap_or(asked).clone()
+    }
+
+    /// Puts a new process in the place of an agent's; returns the one before, which may not know yet that it is over.
+    async fn replace(&self, number: usize, seed: u64) -> Broker {
+        let successor = start_broker(&self.metadata, &self.store, number, self.seed ^ seed).await;
+        std::mem::replace(&mut self.agents.lock()[number], successor)
     }
 }
 
-async fn start_broker(metadata: &Arc<MemoryStore>, store: &Operator, seed: u64) -> Broker {
-    let settings = BrokerSettings { memory_bytes: 64 * 1024, ..BrokerSettings::for_tests("a") };
+const AGENTS: [&str; 3] = ["a", "b", "c"];
+
+async fn start_broker(metadata: &Arc<MemoryStore>, store: &Operator, number: usize, seed: u64) -> Broker {
+    let settings = BrokerSettings { memory_bytes: 64 * 1024, ..BrokerSettings::for_tests(AGENTS[number]) };
     Broker::start(settings, Arc::clone(metadata) as _, store.clone(), Arc::new(Metrics::default()), seed)
         .await
         .expect("broker starts")
@@ -81,7 +97,7 @@ fn batch(value: u64, sequence: Option<(i64, i32)>) -> Bytes {
     encode_batch(&[record], sequence.map(|(id, sequence)| (id, 0, sequence))).expect("encodes")
 }
 
-async fn send(world: &World, topic: &Topic, partition: i32, batch: Bytes) -> Outcome {
+async fn send(world: &World, topic: &Topic, partition: i32, batch: Bytes, asked: usize) -> Outcome {
     let request = AppendRequest {
         organization: ORG,
         topic_id: topic.topic_id,
@@ -92,7 +108,7 @@ async fn send(world: &World, topic: &Topic, partition: i32, batch: Bytes) -> Out
         permit: None,
         timeout: Duration::from_secs(30),
     };
-    let broker = world.broker();
+    let broker = world.leader(topic, partition, asked);
     let result = match broker.append(request).await {
         Ok(pending) => pending.acked().await,
         Err(error) => Err(error),
@@ -117,7 +133,7 @@ async fn produce(world: Arc<World>, topic: Arc<Topic>, producer: u64, seed: u64)
         let value = producer << 32 | number;
         let sequence = idempotent.then(|| (id, i32::try_from(number).expect("small")));
         loop {
-            let outcome = send(&world, &topic, partition, batch(value, sequence)).await;
+            let outcome = send(&world, &topic, partition, batch(value, sequence), rng.random_range(0..3)).await;
             world.history.lock().record(value, partition, outcome);
             if !idempotent || matches!(outcome, Outcome::Acked(_)) {
                 break;
@@ -128,26 +144,59 @@ async fn produce(world: Arc<World>, topic: Arc<Topic>, producer: u64, seed: u64)
     }
 }
 
-/// Commits fail and lose replies; now and then a new session takes over while the old one goes on.
-async fn trouble(world: Arc<World>, seed: u64) {
+/// Transactions fail and lose replies; agents are fenced, restart, leave and come back. Ends with three that live.
+async fn trouble(world: Arc<World>, seed: u64) -> Vec<Broker> {
     let mut rng = StdRng::seed_from_u64(seed ^ 0xfau64);
     let mut zombies = Vec::new();
     // Bounded: faults that come faster than the lane's retries would be an outage without end.
     for round in 0..60 {
         tokio::time::sleep(Duration::from_millis(rng.random_range(5..120))).await;
-        match rng.random_range(0..10) {
+        let number = rng.random_range(0..AGENTS.len());
+        match rng.random_range(0..14) {
             0 | 1 => world.metadata.fail_next(FailPoint::NotCommitted),
             2 | 3 => world.metadata.fail_next(FailPoint::CommittedReplyLost),
             4 | 5 => world.metadata.fail_next(FailPoint::DroppedReplyLost),
             6 | 7 if zombies.len() < 6 => {
-                // Often the take-over meets a commit whose outcome is open: nobody may answer it, a retry finds out.
+                // Often the restart meets a commit whose outcome is open: nobody may answer it, a retry finds out.
                 world.metadata.fail_next(FailPoint::CommittedReplyLost);
                 tokio::time::sleep(Duration::from_millis(rng.random_range(0..25))).await;
-                let successor = start_broker(&world.metadata, &world.store, seed ^ round).await;
-                zombies.push(std::mem::replace(&mut *world.current.lock(), successor));
+                zombies.push(world.replace(number, round).await);
+            }
+            8 if zombies.len() < 6 => {
+                // A wrong guess: it lives, and finds out by itself; its partitions go to the others meanwhile.
+                fence(&world, number).await;
+                tokio::time::sleep(Duration::from_millis(rng.random_range(0..400))).await;
+                zombies.push(world.replace(number, round).await);
+            }
+            9 | 10 => {
+                let leaving = world.agents.lock()[number].clone();
+                leaving.hand_over(tokio::time::Instant::now() + Duration::from_secs(2)).await;
+                leaving.drain().await;
+                drop(world.replace(number, round).await);
+            }
+            11 => {
+                // A doubt that the living answer.
+                let (doubting, doubted) = {
+                    let agents = world.agents.lock();
+                    (agents[(number + 1) % AGENTS.len()].clone(), agents[number].session())
+                };
+                doubting.peer_vanished(doubted).await;
             }
             _ => {}
         }
+    }
+    zombies
+}
+
+/// Fences an agent as a peer would that saw no renewal; the fence itself may fail or lose its reply.
+async fn fence(world: &World, number: usize) {
+    let (by, target) = {
+        let agents = world.agents.lock();
+        (agents[(number + 1) % AGENTS.len()].session(), agents[number].session())
+    };
+    let agents = world.metadata.list_agents().await.expect("memory answers");
+    if let Some(row) = agents.iter().find(|agent| agent.session == target) {
+        let _ = world.metadata.fence_session(by, target, row.renewals).await;
     }
 }
 
@@ -219,7 +268,10 @@ fn simulate(seed: u64) -> (u64, [usize; 3]) {
     runtime.block_on(async {
         let metadata = Arc::new(MemoryStore::new(uuid::Uuid::from_u128(7), || 1_700_000_000_000));
         let store = Operator::new(Memory::default()).expect("memory store").layer(faulty_store::Faults::new(seed));
-        let broker = start_broker(&metadata, &store, seed).await;
+        let mut agents = Vec::new();
+        for number in 0..AGENTS.len() {
+            agents.push(start_broker(&metadata, &store, number, seed ^ (number as u64) << 8).await);
+        }
         let request = CreateTopic {
             organization: ORG,
             name: "t".to_owned(),
@@ -228,11 +280,12 @@ fn simulate(seed: u64) -> (u64, [usize; 3]) {
             configs: Vec::new(),
             validate_only: false,
         };
-        let topic = broker.create_topic(request).await.expect("topic");
+        let topic = agents[0].create_topic(request).await.expect("topic");
         let world = Arc::new(World {
             metadata,
             store,
-            current: Mutex::new(broker),
+            agents: Mutex::new(agents),
+            seed,
             history: Mutex::new(History {
                 started: tokio::time::Instant::now(),
                 sends: Vec::new(),
@@ -246,10 +299,18 @@ fn simulate(seed: u64) -> (u64, [usize; 3]) {
         for producer in producers {
             producer.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
         }
-        troubled.abort();
-        let _ = troubled.await;
-        // The last word is a fresh session's: nothing of any zombie commits after it.
-        let fresh = start_broker(&world.metadata, &world.store, seed ^ 1).await;
+        troubled.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        // The last word is a fresh agent's: nothing of any zombie commits after it has everything.
+        for number in 0..AGENTS.len() {
+            fence(&world, number).await;
+            fence(&world, number).await; // a fail point may have been left over
+        }
+        for agent in world.metadata.list_agents().await.expect("memory answers") {
+            world.metadata.close_session(agent.session).await.expect("memory answers");
+        }
+        let fresh = start_broker(&world.metadata, &world.store, 0, seed ^ 1).await;
+        let leads = |partition| fresh.partition_leader(topic.topic_id, partition);
+        assert!((0..PARTITIONS).all(|partition| leads(partition).is_some_and(|(l, _)| l.session == fresh.session())));
         let mut logs = BTreeMap::new();
         for partition in 0..PARTITIONS {
             logs.insert(partition, read_all(&fresh, &topic, partition).await);

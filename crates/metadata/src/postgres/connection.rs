@@ -16,6 +16,7 @@ use sqlx::{
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
+    time::Instant,
 };
 
 use super::{Statement, commit_error, not_committed};
@@ -25,6 +26,8 @@ use crate::StoreError;
 const CALL_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// A connection that was used so recently is taken to be alive.
+const IDLE_UNCHECKED: Duration = Duration::from_millis(100);
 /// Work that may wait in line for one connection.
 const WAITING_MAX: usize = 256;
 
@@ -48,6 +51,7 @@ struct Task {
 struct Connected {
     connect: PgConnectOptions,
     connection: Option<PgConnection>,
+    used: Instant,
 }
 
 impl Owned {
@@ -85,7 +89,7 @@ impl Owned {
         self.call(|reply| {
             Box::new(move |connected| {
                 Box::pin(async move {
-                    let done = match connected.get().await {
+                    let done = match connected.live().await {
                         Ok(connection) => body(connection).await,
                         Err(error) => Err(error),
                     };
@@ -113,7 +117,7 @@ impl Owned {
         E: From<StoreError>,
     {
         let (reply, answer) = oneshot::channel();
-        let deadline = tokio::time::Instant::now() + CALL_MAX;
+        let deadline = Instant::now() + CALL_MAX;
         let jobs = self.jobs().ok_or_else(|| StoreError::NotCommitted("the metadata store is closed".into()))?;
         match tokio::time::timeout_at(deadline, jobs.send(job(reply))).await {
             Ok(Ok(())) => {}
@@ -140,7 +144,7 @@ impl Owned {
             return Some(running.jobs.clone());
         }
         let (jobs, queue) = mpsc::channel(WAITING_MAX);
-        let connected = Connected { connect: self.connect.clone(), connection: None };
+        let connected = Connected { connect: self.connect.clone(), connection: None, used: Instant::now() };
         *task = Some(Task { jobs: jobs.clone(), handle: tokio::spawn(connected.run(queue)) });
         Some(jobs)
     }
@@ -188,13 +192,25 @@ impl Connected {
         self.connection.as_mut().ok_or_else(|| StoreError::NotCommitted("no connection".into()))
     }
 
+    /// A connection that answers, or answered a moment ago: one that stood idle may have ended without a word.
+    async fn live(&mut self) -> Result<&mut PgConnection, StoreError> {
+        let now = Instant::now();
+        let is_idle = now.duration_since(self.used) > IDLE_UNCHECKED;
+        self.used = now;
+        if let Some(connection) = self.connection.as_mut().filter(|_| is_idle)
+            && connection.ping().await.is_err()
+        {
+            self.connection = None;
+        }
+        self.get().await
+    }
+
     async fn transaction<T, E: From<StoreError>>(
         &mut self,
         body: impl for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>>,
     ) -> Result<T, E> {
-        let connection = self.get().await?;
-        let begun = sqlx::raw_sql("BEGIN").execute(&mut *connection).await;
-        if let Err(error) = begun {
+        let connection = self.live().await?;
+        if let Err(error) = sqlx::raw_sql("BEGIN").execute(&mut *connection).await {
             self.connection = None;
             return Err(not_committed(error).into());
         }
