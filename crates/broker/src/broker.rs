@@ -28,6 +28,7 @@ use crate::reader::cold::ColdReader;
 use crate::reader::tail::TailBudget;
 use crate::session::coordinator::{Coordinator, RoundRequest};
 use crate::session::deaths::Deaths;
+use crate::session::garbage::Collector;
 use crate::session::view::ClusterView;
 use crate::session::{Keeper, SessionStatus, bucket};
 use crate::settings::BrokerSettings;
@@ -83,6 +84,7 @@ struct Tasks {
     lane: JoinHandle<()>,
     keeper: JoinHandle<()>,
     coordinator: JoinHandle<()>,
+    collector: JoinHandle<()>,
 }
 
 impl Drop for Inner {
@@ -90,6 +92,7 @@ impl Drop for Inner {
         if let Some(tasks) = self.tasks.lock().take() {
             tasks.keeper.abort();
             tasks.coordinator.abort();
+            tasks.collector.abort();
             self.pool.start_draining();
         }
     }
@@ -171,10 +174,21 @@ impl Broker {
             hand_over: None,
         };
         coordinator.round().await?;
+        let collector = Collector {
+            metadata: Arc::clone(&metadata),
+            store: store.clone(),
+            status: Arc::clone(&status),
+            view: Arc::clone(&view),
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            interval: settings.garbage_interval,
+            grace: settings.garbage_grace,
+        };
         let tasks = Tasks {
             lane: tokio::spawn(flush::run(lane, identity)),
             keeper: tokio::spawn(keeper.run()),
             coordinator: tokio::spawn(coordinator.run()),
+            collector: tokio::spawn(collector.run()),
         };
         let cold = cold_reader(&settings, &metadata, &store, &metrics);
         Ok(Self(Arc::new(Inner {
@@ -324,7 +338,10 @@ impl Broker {
         let own = Some(self.0.status.session());
         let not_led = |topic: &Arc<Topic>| {
             let owners = self.0.view.owners(topic).into_iter();
-            (0..).zip(owners).filter(|(partition, owner)| *owner == own && self.led(topic.topic_id, *partition).is_none()).count()
+            (0..)
+                .zip(owners)
+                .filter(|(partition, owner)| *owner == own && self.led(topic.topic_id, *partition).is_none())
+                .count()
         };
         let missing: usize = self.0.catalog.topics().iter().map(not_led).sum();
         if missing == 0 { Ok(()) } else { Err(format!("{missing} lease(s) not held yet")) }
@@ -372,10 +389,10 @@ impl Broker {
             tracing::error!("the lane ended with a panic");
         }
         // What they had sent to metadata runs to its end there.
-        tasks.keeper.abort();
-        tasks.coordinator.abort();
-        let _ = tasks.keeper.await;
-        let _ = tasks.coordinator.await;
+        for task in [tasks.keeper, tasks.coordinator, tasks.collector] {
+            task.abort();
+            let _ = task.await;
+        }
         if let Err(error) = self.metadata().close_session(self.0.status.session()).await {
             tracing::warn!(%error, "the session could not be closed");
         }

@@ -107,6 +107,12 @@ impl Metrics {
         });
     }
 
+    /// Garbage collection deleted an object.
+    pub fn object_deleted(&self) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| i.objects_deleted.add(1, &[]));
+    }
+
     /// A ranged read ended, retries of the store's client included.
     pub fn object_get(&self, seconds: f64, bytes: u64, ok: bool) {
         #[cfg(feature = "metrics")]
@@ -197,6 +203,7 @@ mod instruments {
         pub(super) flush_gather: Histogram<f64>,
         pub(super) object_put: Histogram<f64>,
         pub(super) object_put_bytes: Counter<u64>,
+        pub(super) objects_deleted: Counter<u64>,
         pub(super) object_get: Histogram<f64>,
         pub(super) object_get_bytes: Counter<u64>,
         pub(super) commit: Histogram<f64>,
@@ -231,6 +238,7 @@ mod instruments {
                 flush_gather: seconds(m, "streamhouse_flush_gather_seconds", "From a flush's first batch to its close"),
                 object_put: seconds(m, "streamhouse_object_put_seconds", "Object store writes, retries included"),
                 object_put_bytes: counter(m, "streamhouse_object_put_bytes_total", "Bytes written to the object store"),
+                objects_deleted: counter(m, "streamhouse_objects_deleted_total", "Objects deleted as garbage"),
                 object_get: seconds(m, "streamhouse_object_get_seconds", "Object store reads, retries included"),
                 object_get_bytes: counter(m, "streamhouse_object_get_bytes_total", "Bytes read from the object store"),
                 commit: seconds(m, "streamhouse_commit_seconds", "Segment commits (metadata transactions)"),

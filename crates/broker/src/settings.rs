@@ -23,6 +23,10 @@ pub struct BrokerSettings {
     pub heartbeat_interval: Duration,
     /// `LEASE_DURATION`; the session is renewed every third of it.
     pub lease_duration: Duration,
+    /// `GARBAGE_INTERVAL`: how often one agent of the cluster looks for objects that nothing refers to.
+    pub garbage_interval: Duration,
+    /// `GARBAGE_GRACE`: how old such an object must be. A courtesy to uploads under way; safety does not rest on it.
+    pub garbage_grace: Duration,
     /// `FLUSH_INTERVAL_MS`: how long the first batch of a flush waits for company. 0: as soon as the PUT before it is
     /// durable. With an object store that bills requests this is a price: 100 ms is at most 26 M PUTs a month.
     pub flush_interval: Duration,
@@ -55,6 +59,8 @@ impl BrokerSettings {
             grpc_address: String::new(),
             heartbeat_interval: Duration::from_secs(20),
             lease_duration: Duration::from_secs(30),
+            garbage_interval: Duration::from_secs(3_600),
+            garbage_grace: Duration::from_secs(900),
             flush_interval: Duration::ZERO,
             flush_bytes: 1 << 20,
             memory_bytes: 256 << 20,

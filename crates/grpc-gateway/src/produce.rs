@@ -7,8 +7,8 @@
 use std::{sync::Arc, time::Duration};
 
 use broker::{
-    AppendError, AppendRequest, Broker, MemoryPermit, Offset, OrganizationId, PartitionIndex, PendingAppend, Receipt, Topic, TopicId,
-    encode_batch,
+    AppendError, AppendRequest, Broker, MemoryPermit, Offset, OrganizationId, PartitionIndex, PendingAppend, Receipt,
+    Topic, TopicId, encode_batch,
 };
 use bytes::Bytes;
 use tokio::time::timeout;

@@ -88,10 +88,8 @@ impl Failure {
     /// Sends a client that came to the wrong agent to the right one.
     pub(crate) fn redirected(mut self, leader: &Agent) -> Self {
         self.code = Code::NotFound;
-        self.message = format!(
-            "this agent does not lead the partition; nothing was written, send it to {}",
-            leader.grpc_address
-        );
+        self.message =
+            format!("this agent does not lead the partition; nothing was written, send it to {}", leader.grpc_address);
         self.leader_address = Some(leader.grpc_address.clone());
         self
     }

@@ -15,12 +15,12 @@ mod topics;
 
 pub use error::StoreError;
 pub use memory::{FailPoint, MemoryStore};
+pub use postgres::{PostgresOpenError, PostgresOptions, PostgresStore};
 pub use segments::{
-    Claim, CommitOutcome, CommittedRange, FoundObject, LastSegment, ProducerHistory, RangeCommit, RangeOutcome, RangeRow, Resolution,
-    SegmentCommit, SegmentRef, Segments,
+    Claim, CommitOutcome, CommittedRange, FoundObject, LastSegment, ProducerHistory, RangeCommit, RangeOutcome,
+    RangeRow, Resolution, SegmentCommit, SegmentRef, Segments,
 };
 pub use sessions::{AgentRow, Changes, ClusterInfo, LeaseHolder, LeaseRow, OpenedSession, Registration, Sessions};
-pub use postgres::{PostgresOpenError, PostgresOptions, PostgresStore};
 pub use sqlite::{OpenError, SqliteOptions, SqliteStore};
 pub use topics::{CreatePartitionsError, CreateTopicError, DeleteTopicError, NewTopic, TopicRow, Topics};
 

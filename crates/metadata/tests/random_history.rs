@@ -233,8 +233,16 @@ async fn random_histories_have_the_same_outcomes_in_all_stores() {
             let mut step = start.get(number).cloned().unwrap_or_else(|| draw(&mut rng, &mut created));
             aim(&memory, &mut step, &mut rng, number).await;
             let model = apply(&memory, &step, &mut versions[0]).await;
-            assert_eq!(model, apply(&sqlite, &step, &mut versions[1]).await, "SQLite, seed {seed}, step {number}: {step:?}");
-            assert_eq!(model, apply(&postgres, &step, &mut versions[2]).await, "PostgreSQL, seed {seed}, step {number}: {step:?}");
+            assert_eq!(
+                model,
+                apply(&sqlite, &step, &mut versions[1]).await,
+                "SQLite, seed {seed}, step {number}: {step:?}"
+            );
+            assert_eq!(
+                model,
+                apply(&postgres, &step, &mut versions[2]).await,
+                "PostgreSQL, seed {seed}, step {number}: {step:?}"
+            );
             accepted += model.matches("Accepted").count();
         }
         sqlite.close().await;

@@ -3,6 +3,7 @@
 pub(crate) mod bucket;
 pub(crate) mod coordinator;
 pub(crate) mod deaths;
+pub(crate) mod garbage;
 mod hand_over;
 mod keeper;
 mod lease_table;

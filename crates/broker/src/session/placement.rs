@@ -79,7 +79,9 @@ impl TopicPlacement<'_> {
 /// The node id decides between equal hashes, so that all agents agree.
 fn score(candidate: &Candidate, topic_id: TopicId, partition: PartitionIndex) -> (u64, i32) {
     let (high, low) = topic_id.0.as_u64_pair();
-    let hash = [high, low, u64::from(partition.unsigned_abs())].into_iter().fold(candidate.seed, |hash, part| mix(hash ^ part));
+    let hash = [high, low, u64::from(partition.unsigned_abs())]
+        .into_iter()
+        .fold(candidate.seed, |hash, part| mix(hash ^ part));
     (hash, candidate.node_id)
 }
 

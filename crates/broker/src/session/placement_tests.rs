@@ -65,7 +65,10 @@ fn groups_and_managed_topics_are_kept_but_for_internal_topics() {
     assert_eq!(owners(&agents, named("orders"), 1), [Some(SessionId(1))]);
     assert_eq!(owners(&agents, named("log-a"), 1), [Some(SessionId(1))]);
     assert_eq!(owners(&agents, named("orders2"), 1), [None]);
-    assert_eq!(owners(&agents, PlacedTopic { is_internal: true, ..named("__consumer_offsets") }, 1), [Some(SessionId(1))]);
+    assert_eq!(
+        owners(&agents, PlacedTopic { is_internal: true, ..named("__consumer_offsets") }, 1),
+        [Some(SessionId(1))]
+    );
     assert_eq!(owners(&agents, PlacedTopic { group: "other", ..named("x") }, 1), [Some(SessionId(2))]);
     assert!(owners(&agents, PlacedTopic { group: "", ..named("x") }, 1)[0] == Some(SessionId(2)));
 }
@@ -93,17 +96,5 @@ fn the_hash_never_changes() {
     assert_eq!(owners, EXPECTED);
 }
 
-const EXPECTED: [Option<i64>; 12] = [
-    Some(3),
-    Some(2),
-    Some(2),
-    Some(1),
-    Some(3),
-    Some(1),
-    Some(1),
-    Some(3),
-    Some(3),
-    Some(3),
-    Some(2),
-    Some(1),
-];
+const EXPECTED: [Option<i64>; 12] =
+    [Some(3), Some(2), Some(2), Some(1), Some(3), Some(1), Some(1), Some(3), Some(3), Some(3), Some(2), Some(1)];

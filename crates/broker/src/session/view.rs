@@ -49,7 +49,8 @@ impl ClusterView {
     /// Takes over the active sessions, if they changed in anything but their renewals.
     pub(crate) fn set_agents(&self, agents: Vec<AgentRow>) {
         let mut state = self.state.write();
-        let same = |(old, new): (&AgentRow, &AgentRow)| old.session == new.session && old.registration == new.registration;
+        let same =
+            |(old, new): (&AgentRow, &AgentRow)| old.session == new.session && old.registration == new.registration;
         if agents.len() != state.agents.len() || !state.agents.iter().zip(&agents).all(same) {
             state.cluster = Arc::new(cluster(self.cluster_id, self.node_id, &agents));
             state.nodes = nodes(&agents);

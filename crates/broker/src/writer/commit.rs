@@ -170,8 +170,11 @@ impl Lane {
                     }
                 }
             }
-            // After the ranges: a footer that names this segment as committed was gathered after its rejections.
-            self.committed_through.store(segment.lane_sequence, Ordering::Release);
+            // After the ranges: a footer that names this segment as committed was gathered after its rejections. One without
+            // any accepted range proves nothing: a tombstone may have its place.
+            if settled.ranges.contains(&RangeOutcome::Accepted) {
+                self.committed_through.store(segment.lane_sequence, Ordering::Release);
+            }
         }
         self.tail.evict();
     }

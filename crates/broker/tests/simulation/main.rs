@@ -17,7 +17,7 @@ use broker::{
     Metrics, NewRecord, OrganizationId, Topic, encode_batch,
 };
 use bytes::Bytes;
-use metadata::{FailPoint, MemoryStore, Sessions};
+use metadata::{Claim, FailPoint, FoundObject, MemoryStore, Segments, Sessions};
 use opendal::Operator;
 use opendal::services::Memory;
 use parking_lot::Mutex;
@@ -81,7 +81,13 @@ impl World {
 const AGENTS: [&str; 3] = ["a", "b", "c"];
 
 async fn start_broker(metadata: &Arc<MemoryStore>, store: &Operator, number: usize, seed: u64) -> Broker {
-    let settings = BrokerSettings { memory_bytes: 64 * 1024, ..BrokerSettings::for_tests(AGENTS[number]) };
+    let settings = BrokerSettings {
+        memory_bytes: 64 * 1024,
+        // Without any grace, and all the time: it claims what is being uploaded.
+        garbage_interval: Duration::from_millis(300),
+        garbage_grace: Duration::ZERO,
+        ..BrokerSettings::for_tests(AGENTS[number])
+    };
     Broker::start(settings, Arc::clone(metadata) as _, store.clone(), Arc::new(Metrics::default()), seed)
         .await
         .expect("broker starts")
@@ -261,6 +267,29 @@ fn check(history: &History, logs: &BTreeMap<i32, Vec<(i64, u64)>>) {
     }
 }
 
+/// Once nobody uploads any more, the last agent finds every orphan; what is left has records (and is read above).
+async fn no_garbage_is_left(world: &World, last: &Broker) {
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let listed = world.store.list_with("org-").recursive(true).await;
+        let Ok(listed) = listed else { continue };
+        let objects = listed.iter().filter_map(|entry| segment::ObjectKey::parse(entry.path()).ok());
+        let objects: Vec<_> = objects
+            .map(|key| FoundObject {
+                session: key.session,
+                lane_sequence: key.lane_sequence,
+                organization: key.organization,
+                object_key: key.to_string(),
+            })
+            .collect();
+        let claims = world.metadata.claim_objects(last.session(), &objects).await.expect("memory answers");
+        if claims.iter().all(|claim| *claim == Claim::Referenced) {
+            return;
+        }
+    }
+    unreachable!("garbage is left after 20 s without uploads");
+}
+
 /// Runs one seed; returns the hash of its events, and how many sends were (acked, failed, unknown).
 fn simulate(seed: u64) -> (u64, [usize; 3]) {
     let runtime =
@@ -315,6 +344,7 @@ fn simulate(seed: u64) -> (u64, [usize; 3]) {
         for partition in 0..PARTITIONS {
             logs.insert(partition, read_all(&fresh, &topic, partition).await);
         }
+        no_garbage_is_left(&world, &fresh).await;
         let history = world.history.lock();
         check(&history, &logs);
         let mut hasher = history.hasher.clone();

@@ -7,8 +7,8 @@ use segment::{LaneSequence, Offset, PartitionKey, SessionId, TimestampMs};
 
 use super::{MemoryStore, Range, Segment, Slot, State};
 use crate::{
-    Claim, CommitOutcome, CommittedRange, FoundObject, LastSegment, ProducerHistory, RangeCommit, RangeOutcome, RangeRow, Resolution,
-    SNAPSHOTS_KEPT, SegmentCommit, SegmentRef, Segments, StoreError,
+    Claim, CommitOutcome, CommittedRange, FoundObject, LastSegment, ProducerHistory, RangeCommit, RangeOutcome,
+    RangeRow, Resolution, SNAPSHOTS_KEPT, SegmentCommit, SegmentRef, Segments, StoreError,
 };
 
 #[async_trait]

@@ -6,9 +6,7 @@ use async_trait::async_trait;
 use segment::{LeaderEpoch, Offset, PartitionKey, ProducerId, SessionId, TimestampMs};
 
 use super::{MemoryStore, Session, State};
-use crate::{
-    AgentRow, Changes, ClusterInfo, LeaseHolder, LeaseRow, OpenedSession, Registration, Sessions, StoreError,
-};
+use crate::{AgentRow, Changes, ClusterInfo, LeaseHolder, LeaseRow, OpenedSession, Registration, Sessions, StoreError};
 
 #[async_trait]
 impl Sessions for MemoryStore {
@@ -141,7 +139,8 @@ impl Sessions for MemoryStore {
             }
             let keys: BTreeSet<PartitionKey> = keys.iter().copied().collect();
             state.next_version();
-            let is_held = |key: &PartitionKey| state.partitions.get(key).is_some_and(|row| row.session == Some(session));
+            let is_held =
+                |key: &PartitionKey| state.partitions.get(key).is_some_and(|row| row.session == Some(session));
             let held: Vec<_> = keys.into_iter().filter(is_held).collect();
             Ok(held.into_iter().filter_map(|key| state.give(to, key)).collect())
         })
@@ -150,9 +149,9 @@ impl Sessions for MemoryStore {
     async fn held_leases(&self, session: SessionId, keys: &[PartitionKey]) -> Result<Vec<LeaseRow>, StoreError> {
         let state = self.begin()?;
         let keys: BTreeSet<PartitionKey> = keys.iter().copied().filter(|_| state.is_active(session)).collect();
-        let held = keys.into_iter().filter(|key| {
-            state.partitions.get(key).is_some_and(|row| row.session == Some(session) && !row.deleted)
-        });
+        let held = keys
+            .into_iter()
+            .filter(|key| state.partitions.get(key).is_some_and(|row| row.session == Some(session) && !row.deleted));
         Ok(held.filter_map(|key| state.lease_row(key)).collect())
     }
 

@@ -120,7 +120,6 @@ impl PostgresStore {
 /// A statement with its arguments.
 type Statement = Query<'static, Postgres, PgArguments>;
 
-
 /// Raises the version of the cluster, first of all, for a transaction that changes what agents watch; they are told when it
 /// commits.
 async fn next_version(connection: &mut PgConnection) -> Result<i64, StoreError> {

@@ -24,7 +24,9 @@ pub enum PostgresOpenError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A newer version of the agent wrote it.
-    #[error("metadata database {database} has schema version {found}, this agent knows up to {known}: use a newer agent")]
+    #[error(
+        "metadata database {database} has schema version {found}, this agent knows up to {known}: use a newer agent"
+    )]
     Newer {
         /// Host, port and name.
         database: String,
@@ -68,10 +70,10 @@ pub(super) async fn prepare_database(url: &str, new_cluster_id: Uuid) -> Result<
     let connect = PgConnectOptions::from_str(url).map_err(|error| PostgresOpenError::Url(error.to_string()))?;
     let connect = connect.application_name("streamhouse").options(SETTINGS).disable_statement_logging();
     let database = name(&connect);
-    let mut connection = connect.connect().await.map_err(|error| PostgresOpenError::Connect {
-        database: database.clone(),
-        source: Box::new(error),
-    })?;
+    let mut connection = connect
+        .connect()
+        .await
+        .map_err(|error| PostgresOpenError::Connect { database: database.clone(), source: Box::new(error) })?;
     migrate(&mut connection, &database).await?;
     let insert = "
         INSERT INTO cluster (one, cluster_id, created_at, version)

@@ -9,9 +9,7 @@ use super::{
     PostgresStore, bind_keys, changed, changes, column, commit_error, database_clock, is_active, key_columns,
     next_version, not_committed, require_active,
 };
-use crate::{
-    AgentRow, Changes, ClusterInfo, LeaseHolder, LeaseRow, OpenedSession, Registration, Sessions, StoreError,
-};
+use crate::{AgentRow, Changes, ClusterInfo, LeaseHolder, LeaseRow, OpenedSession, Registration, Sessions, StoreError};
 
 #[async_trait]
 impl Sessions for PostgresStore {
@@ -188,7 +186,8 @@ async fn lock_session(connection: &mut PgConnection, session: SessionId) -> Resu
 
 async fn end_session(connection: &mut PgConnection, session: SessionId) -> Result<(), StoreError> {
     if lock_session(connection, session).await? {
-        changed(connection, sqlx::query("UPDATE sessions SET active = FALSE WHERE session = $1").bind(session.0)).await?;
+        changed(connection, sqlx::query("UPDATE sessions SET active = FALSE WHERE session = $1").bind(session.0))
+            .await?;
     }
     Ok(())
 }
@@ -215,10 +214,7 @@ async fn fence(
 }
 
 /// Allocates the node id, fences the former session of the same agent, and inserts the new one.
-async fn open_session(
-    connection: &mut PgConnection,
-    registration: Registration,
-) -> Result<OpenedSession, StoreError> {
+async fn open_session(connection: &mut PgConnection, registration: Registration) -> Result<OpenedSession, StoreError> {
     next_version(connection).await?;
     let now = database_clock(connection).await?;
     let Registration { agent_id, group, zone, managed_topics, kafka_address, grpc_address, accepts_leases } =

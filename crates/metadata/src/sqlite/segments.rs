@@ -16,8 +16,8 @@ use super::{
     writer::CommitRequest,
 };
 use crate::{
-    Claim, CommitOutcome, CommittedRange, FoundObject, LastSegment, ProducerHistory, RangeRow, Resolution, SegmentCommit, SegmentRef,
-    Segments, StoreError,
+    Claim, CommitOutcome, CommittedRange, FoundObject, LastSegment, ProducerHistory, RangeRow, Resolution,
+    SegmentCommit, SegmentRef, Segments, StoreError,
 };
 
 #[async_trait]

@@ -6,12 +6,10 @@ use segment::{LeaderEpoch, PartitionKey, ProducerId, SessionId, TimestampMs};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    SqliteStore, changes, column, commit::is_active, database_clock, key_columns, keys_json, next_version, not_committed,
-    reader::Statement, uuid_column,
+    SqliteStore, changes, column, commit::is_active, database_clock, key_columns, keys_json, next_version,
+    not_committed, reader::Statement, uuid_column,
 };
-use crate::{
-    AgentRow, Changes, ClusterInfo, LeaseHolder, LeaseRow, OpenedSession, Registration, Sessions, StoreError,
-};
+use crate::{AgentRow, Changes, ClusterInfo, LeaseHolder, LeaseRow, OpenedSession, Registration, Sessions, StoreError};
 
 /// Keys of one `acquire_leases` call, at most.
 const ACQUIRE_KEYS_MAX: usize = 1_000;

@@ -1,0 +1,148 @@
+//! Garbage collection: objects that no record refers to are removed from the bucket, by the protocol of tombstones.
+//!
+//! What is deleted is held by a tombstone first, in a metadata transaction: from then on its segment can never commit, and
+//! nothing refers to it. So age is a courtesy to uploads under way, not the safety. Two kinds: segments without ranges
+//! (all rejected, or their topics purged), known to metadata; and orphans (uploaded, never committed), which only a
+//! listing finds. A tombstone goes once its object is gone and the session that uploaded it is over. An object whose session
+//! the database does not know ends the collection: the database may be the wrong one.
+//!
+//! The agent with the lowest node id collects. Should two think so, each claim is still decided once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use metadata::{Claim, FoundObject, MetadataStore, StoreError};
+use opendal::{ErrorKind, Operator};
+use segment::ObjectKey;
+use tokio::time::MissedTickBehavior;
+
+use super::SessionStatus;
+use super::view::ClusterView;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+
+/// Objects in one claim.
+const CLAIM_MAX: usize = 500;
+
+/// See the module.
+pub(crate) struct Collector {
+    pub(crate) metadata: Arc<dyn MetadataStore>,
+    pub(crate) store: Operator,
+    pub(crate) status: Arc<SessionStatus>,
+    pub(crate) view: Arc<ClusterView>,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) interval: Duration,
+    pub(crate) grace: Duration,
+}
+
+/// Why a round ended early.
+#[derive(Debug, thiserror::Error)]
+enum CollectError {
+    #[error("metadata: {0}")]
+    Metadata(#[from] StoreError),
+    #[error("object store: {0}")]
+    Store(#[from] opendal::Error),
+    #[error(
+        "{0} names a session that the metadata database does not know: is it the right database? nothing is collected"
+    )]
+    UnknownSession(String),
+}
+
+impl Collector {
+    /// Runs until it is aborted.
+    pub(crate) async fn run(self) {
+        let mut rounds = tokio::time::interval_at(tokio::time::Instant::now() + self.interval, self.interval);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            rounds.tick().await;
+            let cluster = self.view.cluster();
+            if cluster.controller_id != cluster.node_id || self.status.is_fenced() {
+                continue;
+            }
+            match self.collect().await {
+                Ok(0) => {}
+                Ok(deleted) => tracing::info!(deleted, "objects without records were deleted"),
+                Err(error @ CollectError::UnknownSession(_)) => tracing::error!(%error, "garbage collection"),
+                Err(error) => tracing::warn!(%error, "garbage collection goes on with the next round"),
+            }
+        }
+    }
+
+    /// One round; returns how many objects went.
+    async fn collect(&self) -> Result<usize, CollectError> {
+        Ok(self.collect_unreferenced().await? + self.collect_orphans().await?)
+    }
+
+    async fn collect_unreferenced(&self) -> Result<usize, CollectError> {
+        let mut deleted = 0;
+        loop {
+            let limit = u32::try_from(CLAIM_MAX).unwrap_or(u32::MAX);
+            let keys = self.metadata.claim_unreferenced(self.status.session(), limit).await?;
+            self.delete(&keys).await?;
+            deleted += keys.len();
+            if keys.len() < CLAIM_MAX {
+                return Ok(deleted);
+            }
+        }
+    }
+
+    async fn collect_orphans(&self) -> Result<usize, CollectError> {
+        let mut listed = self.store.lister_with("").recursive(true).await?;
+        let mut deleted = 0;
+        let mut found = Vec::with_capacity(CLAIM_MAX);
+        while let Some(entry) = listed.try_next().await? {
+            let Ok(key) = ObjectKey::parse(entry.path()) else { continue };
+            if self.is_young(entry.metadata()) {
+                continue;
+            }
+            found.push(FoundObject {
+                session: key.session,
+                lane_sequence: key.lane_sequence,
+                organization: key.organization,
+                object_key: entry.path().to_owned(),
+            });
+            if found.len() == CLAIM_MAX {
+                deleted += self.claim(std::mem::take(&mut found)).await?;
+            }
+        }
+        Ok(deleted + self.claim(found).await?)
+    }
+
+    /// Whether an upload so recent may still be waiting for its commit. A store that says no time has none.
+    fn is_young(&self, metadata: &opendal::Metadata) -> bool {
+        let Some(modified) = metadata.last_modified() else { return false };
+        let age = self.clock.now().saturating_sub(modified.into_inner().as_millisecond());
+        age < i64::try_from(self.grace.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    async fn claim(&self, found: Vec<FoundObject>) -> Result<usize, CollectError> {
+        if found.is_empty() {
+            return Ok(0);
+        }
+        let claims = self.metadata.claim_objects(self.status.session(), &found).await?;
+        if let Some((object, _)) = found.iter().zip(&claims).find(|(_, claim)| **claim == Claim::UnknownSession) {
+            return Err(CollectError::UnknownSession(object.object_key.clone()));
+        }
+        let garbage = found.into_iter().zip(claims).filter(|(_, claim)| *claim == Claim::Garbage);
+        let keys: Vec<_> = garbage.map(|(object, _)| object.object_key).collect();
+        self.delete(&keys).await?;
+        Ok(keys.len())
+    }
+
+    /// Deletes claimed objects, then their tombstones where nothing can come after.
+    async fn delete(&self, keys: &[String]) -> Result<(), CollectError> {
+        for key in keys {
+            match self.store.delete(key).await {
+                Ok(()) => self.metrics.object_deleted(),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if !keys.is_empty() {
+            self.metadata.forget_tombstones(self.status.session(), keys).await?;
+        }
+        Ok(())
+    }
+}
