@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Gets what the tests need beyond Rust and a C compiler: kcat, Python with the pinned clients, a JDK with the pinned
+# Gets what the tests need beyond Rust and a C compiler: kcat, PostgreSQL, Python with the pinned clients, a JDK with the pinned
 # Kafka client. Everything but the system packages goes to target/compat. Each step looks first, so a second run is
 # quick, and prints one line.
 #
@@ -39,11 +39,14 @@ with_retries() {
 
 python_can_make_venvs() { python3 -c 'import sys, ensurepip, venv; assert sys.version_info >= (3, 9)' 2>/dev/null; }
 
+postgres_is_there() { compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && command -v psql >/dev/null; }
+
 # The system packages that are lacking, by what each one gives.
 lacking() {
     command -v cc >/dev/null || echo gcc libc6-dev
     command -v curl >/dev/null || echo curl ca-certificates
     command -v kcat >/dev/null || echo kcat
+    postgres_is_there || echo postgresql
     python_can_make_venvs || echo python3 python3-venv
     command -v javac >/dev/null || echo default-jdk-headless
     cmp -s compat-tests/java/pom.xml "$tools/java/.complete" || command -v mvn >/dev/null || echo maven

@@ -1,10 +1,10 @@
 //! The broker: what both gateways hold. It wires session, catalogue, writer pool, lane and readers together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use metadata::{MetadataStore, Registration, StoreError};
+use metadata::{MetadataStore, StoreError};
 use opendal::Operator;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
@@ -25,17 +25,15 @@ use crate::memory_budget::MemoryBudget;
 use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
 use crate::reader::cold::ColdReader;
-use crate::reader::tail::TailBudget;
-use crate::session::coordinator::{Coordinator, RoundRequest};
-use crate::session::deaths::Deaths;
-use crate::session::garbage::Collector;
+use crate::session::bucket;
+use crate::session::coordinator::RoundRequest;
 use crate::session::view::ClusterView;
-use crate::session::{Keeper, SessionStatus, bucket};
 use crate::settings::BrokerSettings;
+use crate::shared::{self, Shared};
 use crate::topic_config;
 use crate::topics::{ConfigEntry, Topic};
 use crate::writer::batch_check::BatchCheck;
-use crate::writer::flush::{self, Lane};
+use crate::writer::flush;
 use crate::writer::partition::Partition;
 use crate::writer::pool::WriterPool;
 use crate::writer::segment_plan::LaneIdentity;
@@ -59,25 +57,15 @@ pub enum StartError {
 pub struct Broker(Arc<Inner>);
 
 struct Inner {
-    settings: BrokerSettings,
-    metadata: Arc<dyn MetadataStore>,
-    store: Operator,
-    metrics: Arc<Metrics>,
+    shared: Shared,
     budget: MemoryBudget,
-    view: Arc<ClusterView>,
     rounds: mpsc::Sender<RoundRequest>,
-    catalog: Arc<Catalog>,
-    pool: Arc<WriterPool>,
-    clock: Arc<Clock>,
-    status: Arc<SessionStatus>,
     batch_check: BatchCheck,
     cold: ColdReader,
     producer_ids: ProducerIds,
     admin: tokio::sync::Mutex<()>,
     rng: Mutex<StdRng>,
     tasks: Mutex<Option<Tasks>>,
-    /// Highest committed lane sequence, shared with the lane.
-    committed_through: Arc<AtomicI64>,
 }
 
 struct Tasks {
@@ -93,7 +81,7 @@ impl Drop for Inner {
             tasks.keeper.abort();
             tasks.coordinator.abort();
             tasks.collector.abort();
-            self.pool.start_draining();
+            self.shared.pool.start_draining();
         }
     }
 }
@@ -120,103 +108,38 @@ impl Broker {
         let mut rng = StdRng::seed_from_u64(seed);
         let cluster = metadata.cluster().await?;
         bucket::check_cluster(&store, &cluster).await?;
-        let older_notes = bucket::check_progress(&store, &metadata.last_segments().await?).await?;
-        let registration = registration(&settings);
-        let opened = metadata.open_session(&registration).await?;
+        let older_notes = bucket::check_progress(&store, &*metadata).await?;
+        let opened = metadata.open_session(&shared::registration(&settings)).await?;
         let lane_rng = StdRng::from_rng(&mut rng);
         let identity =
             LaneIdentity { cluster_id: cluster.cluster_id, session: opened.session, next_sequence: 0, rng: lane_rng };
-        let catalog = Arc::new(Catalog::default());
-        let pool = Arc::new(WriterPool::new(settings.flush_bytes));
-        let clock = Arc::new(Clock::new(settings.time_source, opened.database_time));
-        let status = SessionStatus::new(opened.session, registration, Arc::clone(&clock), settings.lease_duration);
-        let status = Arc::new(status);
-        let view = Arc::new(ClusterView::new(cluster.cluster_id, opened.node_id, Vec::new()));
-        let tail = Arc::new(TailBudget::new(settings.memory_bytes / 8, Arc::clone(&metrics)));
-        let committed_through = Arc::new(AtomicI64::new(-1));
-        let lane = Arc::new(Lane {
-            pool: Arc::clone(&pool),
-            metadata: Arc::clone(&metadata),
-            store: store.clone(),
-            tail,
-            status: Arc::clone(&status),
-            clock: Arc::clone(&clock),
-            metrics: Arc::clone(&metrics),
-            settings: settings.clone(),
-            uploads_in_flight: AtomicUsize::new(0),
-            committed_through: Arc::clone(&committed_through),
-            stop_passes: AtomicUsize::new(0),
-        });
-        let keeper = Keeper {
-            metadata: Arc::clone(&metadata),
-            store: store.clone(),
-            status: Arc::clone(&status),
-            pool: Arc::clone(&pool),
-            clock: Arc::clone(&clock),
-            lease_duration: settings.lease_duration,
-            heartbeat_interval: settings.heartbeat_interval,
-            older_notes,
-            committed_through: Arc::clone(&committed_through),
-        };
+        let shared = Shared::new(settings, metadata, store, metrics, cluster.cluster_id, &opened);
         let (rounds, requests) = mpsc::channel(ROUND_REQUESTS_MAX);
-        let mut coordinator = Coordinator {
-            metadata: Arc::clone(&metadata),
-            status: Arc::clone(&status),
-            catalog: Arc::clone(&catalog),
-            view: Arc::clone(&view),
-            pool: Arc::clone(&pool),
-            clock: Arc::clone(&clock),
-            metrics: Arc::clone(&metrics),
-            requests,
-            deaths: Deaths::new(settings.lease_duration),
-            version: 0,
-            unsettled: true,
-            hand_over: None,
-        };
+        let mut coordinator = shared.coordinator(requests);
         coordinator.round().await?;
-        let collector = Collector {
-            metadata: Arc::clone(&metadata),
-            store: store.clone(),
-            status: Arc::clone(&status),
-            view: Arc::clone(&view),
-            clock: Arc::clone(&clock),
-            metrics: Arc::clone(&metrics),
-            interval: settings.garbage_interval,
-            grace: settings.garbage_grace,
-        };
         let tasks = Tasks {
-            lane: tokio::spawn(flush::run(lane, identity)),
-            keeper: tokio::spawn(keeper.run()),
+            lane: tokio::spawn(flush::run(shared.lane(), identity)),
+            keeper: tokio::spawn(shared.keeper(older_notes).run()),
             coordinator: tokio::spawn(coordinator.run()),
-            collector: tokio::spawn(collector.run()),
+            collector: tokio::spawn(shared.collector().run()),
         };
-        let cold = cold_reader(&settings, &metadata, &store, &metrics);
         Ok(Self(Arc::new(Inner {
-            budget: MemoryBudget::new(settings.memory_bytes / 2),
-            view,
+            budget: MemoryBudget::new(shared.settings.memory_bytes / 2),
+            cold: shared.cold_reader(),
+            shared,
             rounds,
             producer_ids: ProducerIds::new(),
             batch_check: BatchCheck::new(),
             admin: tokio::sync::Mutex::new(()),
             rng: Mutex::new(rng),
             tasks: Mutex::new(Some(tasks)),
-            settings,
-            metadata,
-            store,
-            metrics,
-            catalog,
-            pool,
-            clock,
-            status,
-            cold,
-            committed_through,
         })))
     }
 
     /// Instruments.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
-        &self.0.metrics
+        &self.0.shared.metrics
     }
 
     /// The budget from which gateways take request bytes before they read them.
@@ -228,19 +151,19 @@ impl Broker {
     /// The cluster as it is now.
     #[must_use]
     pub fn cluster(&self) -> Arc<Cluster> {
-        self.0.view.cluster()
+        self.0.shared.view.cluster()
     }
 
     /// Counts changes of the cluster, its topics and leases, for those who wait for one.
     #[must_use]
     pub fn cluster_changes(&self) -> tokio::sync::watch::Receiver<u64> {
-        self.0.view.subscribe()
+        self.0.shared.view.subscribe()
     }
 
     /// This agent's session.
     #[must_use]
     pub fn session(&self) -> SessionId {
-        self.0.status.session()
+        self.0.shared.status.session()
     }
 
     /// The live agent that leads a partition, with the leader epoch, as far as this one knows.
@@ -255,9 +178,9 @@ impl Broker {
     /// Somebody saw this session's process gone: its connections ended and its port refuses new ones. It is fenced unless
     /// it says within a second that it lives. Returns once that is decided, or metadata failed.
     pub async fn peer_vanished(&self, session: SessionId) {
-        let Some(seen) = self.0.view.agent(session) else { return };
+        let Some(seen) = self.0.shared.view.agent(session) else { return };
         tracing::warn!(session = session.0, agent = seen.registration.agent_id, "an agent's process seems to be gone");
-        let own = self.0.status.session();
+        let own = self.0.shared.status.session();
         let fenced = async {
             self.metadata().suspect_session(own, session).await?;
             tokio::time::sleep(SUSPICION).await;
@@ -265,7 +188,7 @@ impl Broker {
         };
         match fenced.await {
             Ok(fenced) => tracing::info!(session = session.0, fenced, "outcome of the suspicion"),
-            Err(error) => self.0.status.failed("suspicion", &error),
+            Err(error) => self.0.shared.status.failed("suspicion", &error),
         }
         self.refresh().await;
     }
@@ -287,19 +210,19 @@ impl Broker {
     /// Whether Metadata may create topics.
     #[must_use]
     pub fn auto_create_topics(&self) -> bool {
-        self.0.settings.auto_create_topics
+        self.0.shared.settings.auto_create_topics
     }
 
     /// The time that is written down: the database's, in milliseconds since the Unix epoch.
     #[must_use]
     pub fn now_ms(&self) -> TimestampMs {
-        self.0.clock.now()
+        self.0.shared.clock.now()
     }
 
     /// All configs of this agent as a Kafka broker, by name.
     #[must_use]
     pub fn broker_configs(&self) -> Vec<ConfigEntry> {
-        topic_config::describe_broker(&self.cluster(), &self.0.settings)
+        topic_config::describe_broker(&self.cluster(), &self.0.shared.settings)
     }
 
     /// A producer id nobody has; epoch 0.
@@ -324,44 +247,46 @@ impl Broker {
     /// # Errors
     /// What is missing, as one line.
     pub async fn readiness(&self) -> Result<(), String> {
-        if self.0.status.is_fenced() {
+        if self.0.shared.status.is_fenced() {
             return Err("the session is fenced".to_owned());
         }
-        if self.0.pool.is_draining() {
+        if self.0.shared.pool.is_draining() {
             return Err("draining".to_owned());
         }
-        if !self.0.status.is_metadata_up() {
+        if !self.0.shared.status.is_metadata_up() {
             return Err("the metadata store does not answer".to_owned());
         }
         self.confirm_leases(&[]).await.map_err(|error| format!("the metadata store does not answer: {error}"))?;
-        bucket::probe(&self.0.store).await.map_err(|error| format!("the object store does not answer: {error}"))?;
-        let own = Some(self.0.status.session());
+        bucket::probe(&self.0.shared.store)
+            .await
+            .map_err(|error| format!("the object store does not answer: {error}"))?;
+        let own = Some(self.0.shared.status.session());
         let not_led = |topic: &Arc<Topic>| {
-            let owners = self.0.view.owners(topic).into_iter();
+            let owners = self.0.shared.view.owners(topic).into_iter();
             (0..)
                 .zip(owners)
                 .filter(|(partition, owner)| *owner == own && self.led(topic.topic_id, *partition).is_none())
                 .count()
         };
-        let missing: usize = self.0.catalog.topics().iter().map(not_led).sum();
+        let missing: usize = self.0.shared.catalog.topics().iter().map(not_led).sum();
         if missing == 0 { Ok(()) } else { Err(format!("{missing} lease(s) not held yet")) }
     }
 
     /// Returns when this agent's session was fenced: nothing more can be written, the process should start over.
     pub async fn fenced(&self) {
-        self.0.status.fenced().await;
+        self.0.shared.status.fenced().await;
     }
 
     /// Whether another process runs under this `AGENT_ID`: asked after a fence, while metadata answers.
     pub async fn is_replaced(&self) -> bool {
-        let own = |agent: &metadata::AgentRow| agent.registration.agent_id == self.0.settings.agent_id;
+        let own = |agent: &metadata::AgentRow| agent.registration.agent_id == self.0.shared.settings.agent_id;
         self.metadata().list_agents().await.is_ok_and(|agents| agents.iter().any(own))
     }
 
     /// Hands all partitions to the other agents that may lead them, while everything goes on being served. Returns when
     /// nobody is left to take any, or at `deadline`.
     pub async fn hand_over(&self, deadline: Instant) {
-        let status = &self.0.status;
+        let status = &self.0.shared.status;
         status.refuse_leases();
         if let Err(error) = self.metadata().update_registration(status.session(), &status.registration()).await {
             return status.failed("registration", &error);
@@ -369,12 +294,12 @@ impl Broker {
         while Instant::now() < deadline && !status.is_fenced() {
             self.refresh().await;
             let can_go = |topic: &Arc<Topic>| {
-                let owners = self.0.view.owners(topic).into_iter();
+                let owners = self.0.shared.view.owners(topic).into_iter();
                 (0..).zip(owners).any(|(partition, owner)| {
                     owner.is_some() && self.pool().partition(topic.topic_id, partition).is_some()
                 })
             };
-            if !self.0.catalog.topics().iter().any(can_go) {
+            if !self.0.shared.catalog.topics().iter().any(can_go) {
                 return;
             }
             tokio::time::sleep(HAND_OVER_POLL).await;
@@ -383,7 +308,7 @@ impl Broker {
 
     /// Stops admitting, flushes what is in line, closes the session, notes the lane's progress. Bounded by the caller.
     pub async fn drain(&self) {
-        self.0.pool.start_draining();
+        self.0.shared.pool.start_draining();
         let Some(tasks) = self.0.tasks.lock().take() else { return };
         if tasks.lane.await.is_err() {
             tracing::error!("the lane ended with a panic");
@@ -393,51 +318,52 @@ impl Broker {
             task.abort();
             let _ = task.await;
         }
-        if let Err(error) = self.metadata().close_session(self.0.status.session()).await {
+        if let Err(error) = self.metadata().close_session(self.0.shared.status.session()).await {
             tracing::warn!(%error, "the session could not be closed");
         }
-        let committed = self.0.committed_through.load(Ordering::Acquire);
+        let committed = self.0.shared.committed_through.load(Ordering::Acquire);
         if committed >= 0
-            && let Err(error) = bucket::note_progress(&self.0.store, self.0.status.session(), committed).await
+            && let Err(error) =
+                bucket::note_progress(&self.0.shared.store, self.0.shared.status.session(), committed).await
         {
             tracing::warn!(%error, "lane progress could not be noted in the bucket");
         }
     }
 
     pub(crate) fn settings(&self) -> &BrokerSettings {
-        &self.0.settings
+        &self.0.shared.settings
     }
 
     pub(crate) fn metadata(&self) -> &dyn MetadataStore {
-        &*self.0.metadata
+        &*self.0.shared.metadata
     }
 
     pub(crate) fn metrics_shared(&self) -> &Arc<Metrics> {
-        &self.0.metrics
+        &self.0.shared.metrics
     }
 
     pub(crate) fn catalog(&self) -> &Catalog {
-        &self.0.catalog
+        &self.0.shared.catalog
     }
 
     pub(crate) fn pool(&self) -> &WriterPool {
-        &self.0.pool
+        &self.0.shared.pool
     }
 
     pub(crate) fn view(&self) -> &ClusterView {
-        &self.0.view
+        &self.0.shared.view
     }
 
     /// The partition, if this agent leads it, and nobody can have taken it for dead.
     pub(crate) fn led(&self, topic_id: TopicId, partition: PartitionIndex) -> Option<Arc<Partition>> {
-        self.0.pool.partition(topic_id, partition).filter(|_| !self.0.status.may_be_fenced())
+        self.0.shared.pool.partition(topic_id, partition).filter(|_| !self.0.shared.status.may_be_fenced())
     }
 
     /// Node id and epoch of a partition's leader, for clients.
     pub(crate) fn holder(&self, topic_id: TopicId, partition: PartitionIndex) -> (Option<i32>, LeaderEpoch) {
-        let (holder, leader_epoch) = self.0.view.holder(topic_id, partition);
+        let (holder, leader_epoch) = self.0.shared.view.holder(topic_id, partition);
         // This agent names itself only where it really leads: not what it was given and did not take up yet.
-        let own = self.0.view.node_id();
+        let own = self.0.shared.view.node_id();
         let led = self.led(topic_id, partition).map(|led| led.state.lock().leader_epoch());
         match (holder, led) {
             (_, Some(epoch)) if epoch >= leader_epoch => (Some(own), epoch),
@@ -447,7 +373,7 @@ impl Broker {
     }
 
     pub(crate) fn clock(&self) -> &Clock {
-        &self.0.clock
+        &self.0.shared.clock
     }
 
     pub(crate) fn batch_check(&self) -> &BatchCheck {
@@ -464,7 +390,7 @@ impl Broker {
 
     /// A metadata read begun now that says which of these leases this session holds, and under which epoch.
     pub(crate) async fn confirm_leases(&self, keys: &[PartitionKey]) -> Result<Vec<Option<LeaderEpoch>>, StoreError> {
-        self.metadata().confirm_leases(self.0.status.session(), keys).await
+        self.metadata().confirm_leases(self.0.shared.status.session(), keys).await
     }
 
     pub(crate) async fn leader_epochs(&self, key: PartitionKey) -> Result<Vec<(LeaderEpoch, Offset)>, StoreError> {
@@ -474,28 +400,5 @@ impl Broker {
     /// A random (version 4) topic id.
     pub(crate) fn random_topic_id(&self) -> TopicId {
         TopicId(uuid::Builder::from_random_bytes(self.0.rng.lock().random()).into_uuid())
-    }
-}
-
-fn cold_reader(
-    settings: &BrokerSettings,
-    metadata: &Arc<dyn MetadataStore>,
-    store: &Operator,
-    metrics: &Arc<Metrics>,
-) -> ColdReader {
-    let answers = MemoryBudget::new(settings.memory_bytes / 8);
-    let cache_bytes = settings.memory_bytes / 16;
-    ColdReader::new(Arc::clone(metadata), store.clone(), Arc::clone(metrics), cache_bytes, answers)
-}
-
-fn registration(settings: &BrokerSettings) -> Registration {
-    Registration {
-        agent_id: settings.agent_id.clone(),
-        group: settings.group.clone(),
-        zone: settings.zone.clone(),
-        managed_topics: settings.managed_topics.clone(),
-        kafka_address: settings.kafka_address.clone(),
-        grpc_address: settings.grpc_address.clone(),
-        accepts_leases: true,
     }
 }

@@ -17,6 +17,7 @@ mod producer_ids;
 mod reader;
 mod session;
 mod settings;
+mod shared;
 mod topic_config;
 mod topics;
 mod writer;

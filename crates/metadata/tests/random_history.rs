@@ -149,6 +149,17 @@ async fn apply(store: &dyn MetadataStore, step: &Step, version: &mut i64) -> Str
             let session = SessionId(session);
             write!(said, "{:?}", store.resolve_commit(session, &[reference(session, lane)]).await)
         }
+        Step::Purge(rows) => write!(said, "{:?}", store.purge_deleted(rows).await),
+        Step::Read { topic, partition, from } => return read(store, topic, partition, from).await,
+        step => return coordinate(store, step, version).await,
+    };
+    said
+}
+
+/// What agents do to each other and to garbage.
+async fn coordinate(store: &dyn MetadataStore, step: Step, version: &mut i64) -> String {
+    let mut said = String::new();
+    let _ = match step {
         Step::Suspect { session, target } => {
             write!(said, "{:?}", store.suspect_session(SessionId(session), SessionId(target)).await)
         }
@@ -163,6 +174,7 @@ async fn apply(store: &dyn MetadataStore, step: &Step, version: &mut i64) -> Str
         Step::Claim { session, uploader, lane } => {
             let uploader = SessionId(uploader);
             let object_key = object_key(uploader, lane);
+            let organization = OrganizationId::DEFAULT;
             let object = FoundObject { session: uploader, lane_sequence: lane, organization, object_key };
             write!(said, "{:?}", store.claim_objects(SessionId(session), &[object]).await)
         }
@@ -182,8 +194,7 @@ async fn apply(store: &dyn MetadataStore, step: &Step, version: &mut i64) -> Str
             changes.version = 0; // compared by what it tells
             write!(said, "{changes:?}")
         }
-        Step::Purge(rows) => write!(said, "{:?}", store.purge_deleted(rows).await),
-        Step::Read { topic, partition, from } => return read(store, topic, partition, from).await,
+        _ => unreachable!("{step:?} is applied elsewhere"),
     };
     said
 }

@@ -1,7 +1,7 @@
 //! What the bucket says of the cluster: `cluster.json` ties it to one database, `lanes/{session}` notes how far a
 //! session had committed, so that a database restored from an older backup is noticed before it is written to.
 
-use metadata::{ClusterInfo, LastSegment};
+use metadata::{ClusterInfo, MetadataStore};
 use opendal::{ErrorKind, Operator};
 use segment::SessionId;
 use serde::{Deserialize, Serialize};
@@ -82,14 +82,25 @@ async fn refuse_unmarked_data(store: &Operator) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Refuses a database that lacks a commit the bucket knows of; returns the notes it checked.
-pub(crate) async fn check_progress(store: &Operator, committed: &[LastSegment]) -> Result<Vec<String>, StartError> {
+/// Refuses a database that lacks a commit the bucket knows of. Returns the notes of sessions that are over: once this one
+/// has its own note, which a database as old as they guard against lacks too, they are not needed.
+pub(crate) async fn check_progress(store: &Operator, metadata: &dyn MetadataStore) -> Result<Vec<String>, StartError> {
     let notes = store.list(LANES).await.map_err(|error| StartError::Store(error.to_string()))?;
-    let notes: Vec<_> = notes.iter().filter(|entry| entry.metadata().is_file()).collect();
-    for entry in &notes {
-        let body = store.read(entry.path()).await.map_err(|error| StartError::Store(error.to_string()))?;
+    let mut noted = Vec::new();
+    for entry in notes.iter().filter(|entry| entry.metadata().is_file()) {
+        let body = match store.read(entry.path()).await {
+            Ok(body) => body,
+            // Another agent tidied up.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(StartError::Store(error.to_string())),
+        };
         let note: LaneNote = serde_json::from_slice(&body.to_bytes())
             .map_err(|error| StartError::WrongDatabase(format!("{} is damaged: {error}", entry.path())))?;
+        noted.push((note, entry.path().to_owned()));
+    }
+    // Read after the notes: what they say was committed by then.
+    let committed = metadata.last_segments().await?;
+    for (note, _) in &noted {
         let known = committed.iter().find(|last| last.session.0 == note.session).map_or(-1, |last| last.lane_sequence);
         if known < note.lane_sequence {
             return Err(StartError::WrongDatabase(format!(
@@ -98,7 +109,9 @@ pub(crate) async fn check_progress(store: &Operator, committed: &[LastSegment]) 
             )));
         }
     }
-    Ok(notes.iter().map(|entry| entry.path().to_owned()).collect())
+    let agents = metadata.list_agents().await?;
+    let is_over = |note: &LaneNote| agents.iter().all(|agent| agent.session.0 != note.session);
+    Ok(noted.into_iter().filter(|(note, _)| is_over(note)).map(|(_, path)| path).collect())
 }
 
 /// Notes how far this session has committed.

@@ -35,13 +35,13 @@ struct State {
 }
 
 impl ClusterView {
-    pub(crate) fn new(cluster_id: Uuid, node_id: i32, agents: Vec<AgentRow>) -> Self {
+    pub(crate) fn new(cluster_id: Uuid, node_id: i32) -> Self {
         let state = State {
-            cluster: Arc::new(cluster(cluster_id, node_id, &agents)),
-            nodes: nodes(&agents),
-            placement: Placement::new(&agents),
+            cluster: Arc::new(cluster(cluster_id, node_id, &[])),
+            agents: Vec::new(),
+            nodes: HashMap::new(),
+            placement: Placement::default(),
             leases: LeaseTable::default(),
-            agents,
         };
         Self { cluster_id, node_id, state: RwLock::new(state), changed: watch::Sender::new(0) }
     }

@@ -1,0 +1,151 @@
+//! What the broker's tasks and its callers share, and the making of each task from it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize};
+
+use metadata::{MetadataStore, OpenedSession, Registration};
+use opendal::Operator;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::memory_budget::MemoryBudget;
+use crate::metrics::Metrics;
+use crate::reader::cold::ColdReader;
+use crate::reader::tail::TailBudget;
+use crate::session::coordinator::{Coordinator, RoundRequest};
+use crate::session::deaths::Deaths;
+use crate::session::garbage::Collector;
+use crate::session::view::ClusterView;
+use crate::session::{Keeper, SessionStatus};
+use crate::settings::BrokerSettings;
+use crate::writer::flush::Lane;
+use crate::writer::pool::WriterPool;
+
+/// See the module.
+pub(crate) struct Shared {
+    pub(crate) settings: BrokerSettings,
+    pub(crate) metadata: Arc<dyn MetadataStore>,
+    pub(crate) store: Operator,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) view: Arc<ClusterView>,
+    pub(crate) pool: Arc<WriterPool>,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) status: Arc<SessionStatus>,
+    /// Highest committed lane sequence, -1 before the first.
+    pub(crate) committed_through: Arc<AtomicI64>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        settings: BrokerSettings,
+        metadata: Arc<dyn MetadataStore>,
+        store: Operator,
+        metrics: Arc<Metrics>,
+        cluster_id: Uuid,
+        opened: &OpenedSession,
+    ) -> Self {
+        let clock = Arc::new(Clock::new(settings.time_source, opened.database_time));
+        let lease_duration = settings.lease_duration;
+        let status = SessionStatus::new(opened.session, registration(&settings), Arc::clone(&clock), lease_duration);
+        Self {
+            catalog: Arc::default(),
+            view: Arc::new(ClusterView::new(cluster_id, opened.node_id)),
+            pool: Arc::new(WriterPool::new(settings.flush_bytes)),
+            clock,
+            status: Arc::new(status),
+            committed_through: Arc::new(AtomicI64::new(-1)),
+            settings,
+            metadata,
+            store,
+            metrics,
+        }
+    }
+
+    /// The lane of segments.
+    pub(crate) fn lane(&self) -> Arc<Lane> {
+        Arc::new(Lane {
+            pool: Arc::clone(&self.pool),
+            metadata: Arc::clone(&self.metadata),
+            store: self.store.clone(),
+            tail: Arc::new(TailBudget::new(self.settings.memory_bytes / 8, Arc::clone(&self.metrics))),
+            status: Arc::clone(&self.status),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+            settings: self.settings.clone(),
+            uploads_in_flight: AtomicUsize::new(0),
+            committed_through: Arc::clone(&self.committed_through),
+            stop_passes: AtomicUsize::new(0),
+        })
+    }
+
+    /// Renewals and housekeeping.
+    pub(crate) fn keeper(&self, older_notes: Vec<String>) -> Keeper {
+        Keeper {
+            metadata: Arc::clone(&self.metadata),
+            store: self.store.clone(),
+            status: Arc::clone(&self.status),
+            pool: Arc::clone(&self.pool),
+            clock: Arc::clone(&self.clock),
+            lease_duration: self.settings.lease_duration,
+            heartbeat_interval: self.settings.heartbeat_interval,
+            older_notes,
+            committed_through: Arc::clone(&self.committed_through),
+        }
+    }
+
+    /// What other agents do, and who should lead what.
+    pub(crate) fn coordinator(&self, requests: mpsc::Receiver<RoundRequest>) -> Coordinator {
+        Coordinator {
+            metadata: Arc::clone(&self.metadata),
+            status: Arc::clone(&self.status),
+            catalog: Arc::clone(&self.catalog),
+            view: Arc::clone(&self.view),
+            pool: Arc::clone(&self.pool),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+            requests,
+            deaths: Deaths::new(self.settings.lease_duration),
+            version: 0,
+            unsettled: true,
+            hand_over: None,
+        }
+    }
+
+    /// Garbage collection.
+    pub(crate) fn collector(&self) -> Collector {
+        Collector {
+            metadata: Arc::clone(&self.metadata),
+            store: self.store.clone(),
+            status: Arc::clone(&self.status),
+            view: Arc::clone(&self.view),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+            interval: self.settings.garbage_interval,
+            grace: self.settings.garbage_grace,
+        }
+    }
+
+    /// The reader of what is not in memory.
+    pub(crate) fn cold_reader(&self) -> ColdReader {
+        let answers = MemoryBudget::new(self.settings.memory_bytes / 8);
+        let cache_bytes = self.settings.memory_bytes / 16;
+        let (metadata, metrics) = (Arc::clone(&self.metadata), Arc::clone(&self.metrics));
+        ColdReader::new(metadata, self.store.clone(), metrics, cache_bytes, answers)
+    }
+}
+
+/// What the registry says of this agent from its start on.
+pub(crate) fn registration(settings: &BrokerSettings) -> Registration {
+    Registration {
+        agent_id: settings.agent_id.clone(),
+        group: settings.group.clone(),
+        zone: settings.zone.clone(),
+        managed_topics: settings.managed_topics.clone(),
+        kafka_address: settings.kafka_address.clone(),
+        grpc_address: settings.grpc_address.clone(),
+        accepts_leases: true,
+    }
+}
