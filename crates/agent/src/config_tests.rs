@@ -92,8 +92,8 @@ fn a_stop_point_is_a_name_and_a_count() {
 #[test]
 fn every_bad_value_is_one_line_that_names_its_setting() {
     let table: &[(&str, &[&str])] = &[
-        ("not supported yet", &["--metadata-store", "postgres://h/d"]),
-        ("not supported yet", &["--metadata-store", "postgresql://h/d"]),
+        ("STREAMHOUSE_STORE", &["--metadata-store", "postgres://h/d"]),
+        ("GARBAGE_INTERVAL", &["--garbage-interval", "0"]),
         ("METADATA_STORE", &["--metadata-store", "mysql://h/d"]),
         ("METADATA_STORE", &["--metadata-store", ""]),
         ("not in this build", &["--streamhouse-store", "gs://b"]),
@@ -142,6 +142,18 @@ fn every_bad_value_is_one_line_that_names_its_setting() {
 }
 
 #[test]
+fn a_shared_database_needs_a_store_that_was_named_and_shows_no_password() {
+    for scheme in ["postgres", "postgresql"] {
+        let url = format!("{scheme}://user:secret@db:5432/meta?password=hidden");
+        let settings = good(&["--metadata-store", &url, "--streamhouse-store", "file:///shared"]);
+        assert_eq!(settings.metadata, MetadataSettings::Postgres { url });
+        assert_eq!(settings.metadata.location(), "postgres db:5432/meta");
+        assert!(!format!("{settings:?}").contains("secret") && !format!("{settings:?}").contains("hidden"));
+    }
+    good(&["--metadata-store", "postgres://h/d", "--streamhouse-bucket", "b"]);
+}
+
+#[test]
 fn help_lists_every_variable() {
     let Err(Refusal::Asked(text)) = parse(&["--help"]) else { panic!("help was not given") };
     let variables = [
@@ -164,6 +176,8 @@ fn help_lists_every_variable() {
         "MANAGED_TOPICS",
         "HEARTBEAT_INTERVAL",
         "LEASE_DURATION",
+        "GARBAGE_INTERVAL",
+        "GARBAGE_GRACE",
         "FLUSH_INTERVAL_MS",
         "FLUSH_BYTES",
         "MEMORY_BYTES",

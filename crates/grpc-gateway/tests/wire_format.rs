@@ -145,7 +145,7 @@ fn produce_stream_response() {
         },
     );
     golden(
-        "1a 0c 08 09 12 01 6d 1a 01 65 20 2a 28 64",
+        "1a 11 08 09 12 01 6d 1a 01 65 20 2a 28 64 32 03 68 3a 31",
         ProduceStreamResponse {
             sequence: 0,
             result: Some(produce_stream_response::Result::Failure(ProduceFailure {
@@ -154,6 +154,7 @@ fn produce_stream_response() {
                 error: "e".into(),
                 end_offset: Some(42),
                 retry_after_ms: Some(100),
+                leader_address: Some("h:1".into()),
             })),
         },
     );

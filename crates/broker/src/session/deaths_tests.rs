@@ -1,3 +1,5 @@
+//! Tests of `deaths`.
+
 use metadata::Registration;
 
 use super::*;

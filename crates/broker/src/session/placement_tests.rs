@@ -1,3 +1,5 @@
+//! Tests of `placement`.
+
 use std::collections::BTreeMap;
 
 use metadata::Registration;
