@@ -1,12 +1,16 @@
-"""A cluster on loopback: a throw-away PostgreSQL server, a shared object store, and agents that can be hurt."""
+"""A cluster on loopback: a throw-away PostgreSQL server, an object store, and agents that can be hurt."""
 
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
-from agent_process import ROOT, AgentProcess
+from agent_process import ROOT, AgentProcess, free_ports
 
 
 class Postgres:
@@ -33,15 +37,76 @@ class Postgres:
         self._process.wait(30)
 
 
+class Folder:
+    """A folder that all agents share: one file system on one machine."""
+
+    def __init__(self, folder: Path):
+        self._root = folder / "store"
+        self.settings = {"STREAMHOUSE_STORE": f"file://{self._root}"}
+
+    def objects(self) -> dict[str, int]:
+        """Sizes of all segments."""
+        paths = self._root.glob("org-*/flush/*/*")
+        return {str(path.relative_to(self._root)): path.stat().st_size for path in paths}
+
+    def end(self) -> None:
+        """Nothing to stop."""
+
+
+class S3:
+    """An S3 server in memory (moto), with its bucket."""
+
+    def __init__(self, folder: Path):
+        port = free_ports(1)[0]
+        server = Path(sys.executable).with_name("moto_server")
+        self._log = (folder / "s3.log").open("wb")
+        self._process = subprocess.Popen([str(server), "-H", "127.0.0.1", "-p", str(port)], stdout=self._log, stderr=self._log)
+        self._bucket = f"http://127.0.0.1:{port}/streamhouse"
+        self.settings = {"STREAMHOUSE_STORE": "s3://streamhouse/test", "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+                         "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+        self._create_bucket()
+
+    def _create_bucket(self) -> None:
+        for _ in range(200):
+            try:
+                urllib.request.urlopen(urllib.request.Request(self._bucket, method="PUT"), timeout=2).close()
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise RuntimeError("the S3 server does not answer")
+
+    def objects(self) -> dict[str, int]:
+        """Sizes of all segments, as the server lists them."""
+        found, more = {}, ""
+        while True:
+            with urllib.request.urlopen(f"{self._bucket}?list-type=2&prefix=test/org-{more}", timeout=20) as answer:
+                page = answer.read().decode()
+            found.update((key.removeprefix("test/"), int(size))
+                         for key, size in re.findall(r"<Key>(.*?)</Key>.*?<Size>(\d+)</Size>", page, re.DOTALL))
+            token = re.search(r"<NextContinuationToken>(.*?)</NextContinuationToken>", page)
+            if token is None:
+                return found
+            more = f"&continuation-token={urllib.parse.quote(token.group(1))}"
+
+    def end(self) -> None:
+        """Stops it; what it held is gone."""
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+
+
+STORES = {"folder": Folder, "s3": S3}
+
+
 class Cluster:
     """Agents `agent-1`… on one database and one store. `kafka` names all of them."""
 
-    def __init__(self, folder: Path, agents: int, lease_s: float, settings: dict[str, str] | None = None):
-        self.folder = folder
+    def __init__(self, folder: Path, agents: int, lease_s: float, store: str = "folder"):
+        self.folder, self.lease_s = folder, lease_s
         self.postgres = Postgres()
-        self._shared = {"METADATA_STORE": self.postgres.url, "STREAMHOUSE_STORE": f"file://{folder / 'store'}",
-                        "LEASE_DURATION": str(lease_s), "RUST_LOG": os.environ.get("RUST_LOG", "info"),
-                        **(settings or {})}
+        self.store = STORES[store](folder)
+        self._shared = {"METADATA_STORE": self.postgres.url, "LEASE_DURATION": str(lease_s),
+                        "RUST_LOG": os.environ.get("RUST_LOG", "info"), **self.store.settings}
         self.agents: list[AgentProcess] = []
         for _ in range(agents):
             self.add()
@@ -90,6 +155,7 @@ class Cluster:
         """Ends everything that was started."""
         for agent in self.agents:
             agent.kill()
+        self.store.end()
         self.postgres.end()
 
 
@@ -104,14 +170,13 @@ def audit(cluster: Cluster) -> list[str]:
         SELECT p.topic_id, p.partition, p.next_offset FROM partitions AS p
          WHERE p.next_offset <> coalesce((SELECT max(r.next_offset) FROM ranges AS r
                 WHERE r.topic_id = p.topic_id AND r.partition = p.partition), 0)""")]
-    store = cluster.folder / "store"
+    objects = cluster.store.objects()
     for key, end in cluster.sql("""
             SELECT s.object_key, max(r.byte_start + r.byte_len) FROM ranges AS r JOIN segments AS s
                 ON s.session = r.session AND s.lane_sequence = r.lane_sequence AND s.organization = r.organization
              GROUP BY s.object_key"""):
-        path = store / key
-        if not path.exists():
+        if key not in objects:
             complaints.append(f"dangling: {key} has ranges and is not in the store")
-        elif path.stat().st_size < int(end):
-            complaints.append(f"dangling: {key} has {path.stat().st_size} bytes, its ranges end at {end}")
+        elif objects[key] < int(end):
+            complaints.append(f"dangling: {key} has {objects[key]} bytes, its ranges end at {end}")
     return complaints

@@ -1,6 +1,6 @@
 """Many agents, one log: agents are killed, stopped, replaced, and the database goes away, while clients keep working.
 
-    run.py [scenario…] [--seed S] [--agents N] [--partitions N] [--keep]
+    run.py [scenario…] [--store folder|s3] [--seed S] [--agents N] [--partitions N] [--keep]
 
 Every scenario ends with the same questions: is every acked record there once, in order, at its offset; was nothing that
 was told to have failed ever seen; did no consumer skip or go back; did no high watermark go back; does the metadata
@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from agent_process import raise_open_file_limit
 from checker import OK, check
-from cluster import Cluster, audit
+from cluster import STORES, Cluster, audit
 from lanes import IDEMPOTENT, RECONNECT, SINGLE_SHOT, FollowingConsumer, ProducerLane, read_log
 
 TOPIC = "cluster-test"
@@ -190,6 +190,9 @@ def database(cluster: Cluster, load: Load, dice: random.Random) -> None:
 
 def join(cluster: Cluster, load: Load, dice: random.Random) -> None:
     """A fourth agent comes, and takes its share under load."""
+    # So many partitions that a fair share is never nothing.
+    admin = AdminClient({"bootstrap.servers": cluster.kafka, "log_level": 0})
+    admin.create_topics([NewTopic("shared", 64, 1)])["shared"].result(20)
     began = time.monotonic()
     cluster.add().start()
     figure("the fourth agent's start, until it holds its share", time.monotonic() - began)
@@ -200,17 +203,46 @@ def join(cluster: Cluster, load: Load, dice: random.Random) -> None:
         raise RuntimeError("the fourth agent leads nothing")
 
 
+def scale(cluster: Cluster, load: Load, dice: random.Random) -> None:
+    """3,000 partitions more: their creation, the death of an agent, and its return."""
+    admin = AdminClient({"bootstrap.servers": cluster.kafka, "log_level": 0})
+    began = time.monotonic()
+    admin.create_topics([NewTopic("scale", 3_000, 1)])["scale"].result(60)
+    cluster.wait_ready(60)
+    figure("3,000 partitions created and led", time.monotonic() - began)
+    agent = cluster.agents[0]
+    began = time.monotonic()
+    agent.kill()
+    unled = ("SELECT count(*) FROM partitions AS p WHERE NOT EXISTS "
+             "(SELECT 1 FROM sessions AS s WHERE s.session = p.session AND s.active)")
+    active = "SELECT count(*) FROM sessions WHERE active"
+    while cluster.sql(active)[0][0] == "3":
+        time.sleep(0.01)
+    noticed = time.monotonic()
+    while cluster.sql(unled)[0][0] != "0":
+        time.sleep(0.02)
+    healed = time.monotonic()
+    figure("an agent's death noticed", noticed - began)
+    figure("healed after that", healed - noticed, "<= 5")
+    began = time.monotonic()
+    agent.start()
+    cluster.wait_ready(60)
+    figure("its return, until it holds its share", time.monotonic() - began)
+    share = cluster.sql("SELECT count(*) FROM partitions AS p JOIN sessions AS s USING (session) "
+                        "WHERE s.active AND s.agent_id = 'agent-1'")[0][0]
+    print(f"    partitions of the returned agent: {share}; its memory: {agent.memory_mb()[0]:.0f} MB", flush=True)
+
+
 SCENARIOS = {scenario.__name__: (scenario, lease) for scenario, lease in
-             ((kill9, 30.0), (restart, 30.0), (roll, 30.0), (join, 30.0), (sigstop, 6.0), (database, 6.0))}
+             ((kill9, 30.0), (restart, 30.0), (roll, 30.0), (join, 30.0), (scale, 30.0), (sigstop, 6.0), (database, 6.0))}
 
 
 def run(name: str, options: argparse.Namespace) -> list[str]:
     """One scenario on a cluster of its own."""
     scenario, lease_s = SCENARIOS[name]
     folder = Path(tempfile.mkdtemp(prefix="streamhouse-cluster-"))
-    print(f"cluster: {name}, seed {options.seed}: {scenario.__doc__.splitlines()[0]}", flush=True)
-    cluster = Cluster(folder, options.agents, lease_s)
-    cluster.lease_s = lease_s
+    print(f"cluster: {name} on {options.store}, seed {options.seed}: {scenario.__doc__.splitlines()[0]}", flush=True)
+    cluster = Cluster(folder, options.agents, lease_s, options.store)
     try:
         cluster.start()
         load = Load(cluster, options.partitions, options.rate)
@@ -235,6 +267,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenarios", nargs="*", metavar="scenario", help=", ".join(SCENARIOS))
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--store", choices=sorted(STORES), default="folder")
     parser.add_argument("--agents", type=int, default=3)
     parser.add_argument("--partitions", type=int, default=9)
     parser.add_argument("--rate", type=float, default=300, help="records a second of one producer")

@@ -89,7 +89,7 @@ impl Drop for Inner {
 /// Requests for a round of the coordinator that may wait.
 const ROUND_REQUESTS_MAX: usize = 64;
 /// How long a suspected agent has to say that it lives.
-const SUSPICION: Duration = Duration::from_secs(1);
+const SUSPICION: Duration = Duration::from_millis(500);
 /// Pause between two looks at how far a hand-over is.
 const HAND_OVER_POLL: Duration = Duration::from_millis(20);
 
@@ -176,7 +176,7 @@ impl Broker {
     }
 
     /// Somebody saw this session's process gone: its connections ended and its port refuses new ones. It is fenced unless
-    /// it says within a second that it lives. Returns once that is decided, or metadata failed.
+    /// it says within half a second that it lives. Returns once that is decided, or metadata failed.
     pub async fn peer_vanished(&self, session: SessionId) {
         let Some(seen) = self.0.shared.view.agent(session) else { return };
         tracing::warn!(session = session.0, agent = seen.registration.agent_id, "an agent's process seems to be gone");

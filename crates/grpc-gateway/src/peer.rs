@@ -2,7 +2,7 @@
 //!
 //! A peer looks gone when its stream ended and its port then refuses two connections, at an address where that very session
 //! had answered. A host that vanished refuses nothing, and one that was stopped keeps its streams: for those there is the
-//! lease. What follows is the broker's: the session is suspected, and fenced unless it says within a second that it lives.
+//! lease. What follows is the broker's: the session is suspected, and fenced unless it says within half a second that it lives.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
