@@ -1,4 +1,5 @@
 //! A throw-away PostgreSQL server, one for all tests of a binary; each store gets a database of its own.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
