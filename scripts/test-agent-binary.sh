@@ -121,7 +121,7 @@ PYTHON
 
 # --- refusals, before anything is opened
 refused 2 FLUSH_BYTES FLUSH_BYTES=many
-refused 2 "not supported yet" METADATA_STORE=postgres://host/database
+refused 2 "set STREAMHOUSE_STORE" METADATA_STORE=postgres://host/database STREAMHOUSE_STORE=
 [ ! -e data ] || failed "a bad value opens nothing"
 passed "a bad value is refused with one line and exit code 2"
 

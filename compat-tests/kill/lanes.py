@@ -1,8 +1,8 @@
 """Clients that keep working while the agent dies and comes back: two kinds of producers, and a consumer that follows.
 
 The idempotent lane lets librdkafka retry for as long as the test runs: what it reports as delivered must be stored once.
-The single-shot lane never retries and has one request in flight, so that its outcomes are exact: an error answer that
-means "not stored" is `fail`, a lost connection is `info`.
+The single-shot lane has no retries and one request in flight, so that its outcomes are exact: an error answer that means
+"not stored" is `fail`, a lost connection is `info`. Only after NOT_LEADER does librdkafka send again all the same.
 """
 
 import threading

@@ -95,7 +95,7 @@ fn crates_use_only_what_is_to_their_right() {
     let mut wrong = Vec::new();
     for (user, own_rank) in ORDER {
         let used = dependencies(&Tree::read_file(&format!("crates/{user}/Cargo.toml")));
-        assert!(used.len() > 3, "{user}: its dependencies were not found");
+        assert!(!used.is_empty(), "{user}: its dependencies were not found");
         for package in used {
             if rank.get(package.as_str()).is_some_and(|other| *other <= own_rank) {
                 wrong.push(format!("{user} uses {package}, which is not to its right"));
