@@ -329,7 +329,8 @@ impl Settings {
         let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let metadata = metadata(&said.metadata_store)?;
         let store = store(&said)?;
-        let is_shared = matches!(store, StoreSettings::S3(_)) || said.streamhouse_store.is_some();
+        let is_shared =
+            matches!(store, StoreSettings::S3(_)) || said.streamhouse_store.as_ref().is_some_and(|url| !url.is_empty());
         if matches!(metadata, MetadataSettings::Postgres { .. }) && !is_shared {
             return Err("METADATA_STORE: with PostgreSQL the objects must be where all agents reach them: set \
                         STREAMHOUSE_STORE (or STREAMHOUSE_BUCKET); a folder only if it says so itself"

@@ -1,5 +1,7 @@
 //! With all rules no state breaks an invariant; without any one of them some state breaks the invariant that it is for.
 
+#![expect(clippy::print_stdout, clippy::panic, reason = "figures for people; a helper outside of a test function")]
+
 use std::collections::BTreeSet;
 
 use protocol_model::{Bounds, Protocol, Rules};
