@@ -2,11 +2,11 @@
 # Everything there is to test, from a fresh clone: what the tests need, both builds, units, the built binary, real
 # clients, kill tests, many agents. A table at the end; exit code 1 if anything failed. On two cores about 30 minutes cold.
 #
-#   scripts/test.sh [step…]     steps: setup lints build units binary clients kill cluster; none means all
+#   scripts/test.sh [step…]     steps: setup lints build units binary deploy clients kill cluster; none means all
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-all=(setup lints build units binary clients kill cluster)
+all=(setup lints build units binary deploy clients kill cluster)
 target=${CARGO_TARGET_DIR:-$PWD/target}
 export CARGO_TARGET_DIR=$target STREAMHOUSE_TOOLS=${STREAMHOUSE_TOOLS:-$target/compat}
 names=() results=() times=() failed=0
@@ -55,6 +55,7 @@ main() {
             build) builds || break ;;
             units) run 15 "units, properties, conformance" cargo test --release --locked --workspace --no-fail-fast || true ;;
             binary) run 3 "the built binary" scripts/test-agent-binary.sh "$target/release/agent" || true ;;
+            deploy) run 5 "deploy files" scripts/test-deploy.sh "$target/release/agent" || true ;;
             clients) run 12 "clients" compat-tests/run.sh || true ;;
             kill) run 15 "kill tests" compat-tests/kill/run.sh || true ;;
             cluster) run 10 "many agents" compat-tests/cluster/run.sh || true ;;

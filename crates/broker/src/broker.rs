@@ -354,9 +354,10 @@ impl Broker {
         &self.0.shared.view
     }
 
-    /// The partition, if this agent leads it, and nobody can have taken it for dead.
+    /// The partition, if this agent leads it. While metadata is away it goes on: what is committed is served, and what comes
+    /// waits in line. To refuse it would call a retry of what is in line "not written", and its producer would number anew.
     pub(crate) fn led(&self, topic_id: TopicId, partition: PartitionIndex) -> Option<Arc<Partition>> {
-        self.0.shared.pool.partition(topic_id, partition).filter(|_| !self.0.shared.status.may_be_fenced())
+        self.0.shared.pool.partition(topic_id, partition)
     }
 
     /// Node id and epoch of a partition's leader, for clients.

@@ -48,8 +48,7 @@ impl Shared {
         opened: &OpenedSession,
     ) -> Self {
         let clock = Arc::new(Clock::new(settings.time_source, opened.database_time));
-        let lease_duration = settings.lease_duration;
-        let status = SessionStatus::new(opened.session, registration(&settings), Arc::clone(&clock), lease_duration);
+        let status = SessionStatus::new(opened.session, registration(&settings));
         Self {
             catalog: Arc::default(),
             view: Arc::new(ClusterView::new(cluster_id, opened.node_id)),

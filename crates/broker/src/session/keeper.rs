@@ -124,11 +124,9 @@ impl KeepAlive {
     }
 
     async fn renew(&self, interval: &mut tokio::time::Interval) {
-        let begun = self.clock.monotonic();
         match self.metadata.renew_session(self.status.session()).await {
             Ok(database_time) => {
                 self.clock.set(database_time);
-                self.status.renewed(begun);
                 self.status.metadata_answered();
             }
             Err(error) => {

@@ -10,9 +10,7 @@ mod lease_table;
 mod placement;
 pub(crate) mod view;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 pub(crate) use keeper::Keeper;
 use metadata::{Registration, StoreError};
@@ -20,17 +18,11 @@ use parking_lot::Mutex;
 use segment::SessionId;
 use tokio::sync::{Notify, watch};
 
-use crate::clock::Clock;
-
 /// What the rest of the broker knows of the session.
 #[derive(Debug)]
 pub(crate) struct SessionStatus {
     session: SessionId,
     registration: Mutex<Registration>,
-    clock: Arc<Clock>,
-    lease_duration: Duration,
-    /// When the last renewal that succeeded was begun, by the clock that also counts while the machine is suspended.
-    renewed: Mutex<Duration>,
     fenced: watch::Sender<bool>,
     metadata_up: AtomicBool,
     leases_wanted: Notify,
@@ -38,18 +30,10 @@ pub(crate) struct SessionStatus {
 }
 
 impl SessionStatus {
-    pub(crate) fn new(
-        session: SessionId,
-        registration: Registration,
-        clock: Arc<Clock>,
-        lease_duration: Duration,
-    ) -> Self {
+    pub(crate) fn new(session: SessionId, registration: Registration) -> Self {
         Self {
             session,
             registration: Mutex::new(registration),
-            renewed: Mutex::new(clock.monotonic()),
-            clock,
-            lease_duration,
             fenced: watch::Sender::new(false),
             metadata_up: AtomicBool::new(true),
             leases_wanted: Notify::new(),
@@ -69,17 +53,6 @@ impl SessionStatus {
     /// From now on placement leaves this agent out, as soon as the registry says so.
     pub(crate) fn refuse_leases(&self) {
         self.registration.lock().accepts_leases = false;
-    }
-
-    /// The session was renewed; the renewal was begun at `begun`.
-    pub(crate) fn renewed(&self, begun: Duration) {
-        *self.renewed.lock() = begun;
-    }
-
-    /// Whether others may have taken this session for dead: it was not renewed for `LEASE_DURATION`. Nothing rests on it;
-    /// clients are only sent elsewhere a little earlier.
-    pub(crate) fn may_be_fenced(&self) -> bool {
-        self.clock.monotonic().saturating_sub(*self.renewed.lock()) > self.lease_duration
     }
 
     /// Nothing of this agent can commit any more.

@@ -172,7 +172,8 @@ impl WriterPool {
                 Err(paused) => candidate = paused,
             }
             if tokio::time::timeout_at(deadline, partition.resumed()).await.is_err() {
-                return Err(AppendError::NotLeader); // it has no place: definitely not written
+                // It has no place, but an earlier copy of it may: "not written" would not be true of both.
+                return Err(AppendError::TimedOut);
             }
         };
         if let Placed::InLine { bytes, .. } = placed.placed {

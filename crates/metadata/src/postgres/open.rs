@@ -16,12 +16,12 @@ pub enum PostgresOpenError {
     #[error("METADATA_STORE is not a PostgreSQL URL: {0}")]
     Url(String),
     /// No connection, or not as this user.
-    #[error("metadata database {database} cannot be reached: {source}")]
+    #[error("metadata database {database} cannot be reached: {reason}")]
     Connect {
         /// Host, port and name.
         database: String,
         /// What the driver said.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        reason: String,
     },
     /// A newer version of the agent wrote it.
     #[error(
@@ -36,12 +36,12 @@ pub enum PostgresOpenError {
         known: i64,
     },
     /// Anything else it objects to.
-    #[error("metadata database {database} cannot be used: {source}")]
+    #[error("metadata database {database} cannot be used: {reason}")]
     Database {
         /// Host, port and name.
         database: String,
         /// What the server said.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        reason: String,
     },
 }
 
@@ -73,13 +73,13 @@ pub(super) async fn prepare_database(url: &str, new_cluster_id: Uuid) -> Result<
     let mut connection = connect
         .connect()
         .await
-        .map_err(|error| PostgresOpenError::Connect { database: database.clone(), source: Box::new(error) })?;
+        .map_err(|error| PostgresOpenError::Connect { database: database.clone(), reason: error.to_string() })?;
     migrate(&mut connection, &database).await?;
     let insert = "
         INSERT INTO cluster (one, cluster_id, created_at, version)
         VALUES (1, $1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint, 1) ON CONFLICT (one) DO NOTHING";
     let inserted = sqlx::query(insert).bind(new_cluster_id).execute(&mut connection).await;
-    inserted.map_err(|error| PostgresOpenError::Database { database, source: Box::new(error) })?;
+    inserted.map_err(|error| PostgresOpenError::Database { database, reason: error.to_string() })?;
     let _ = connection.close().await;
     Ok(connect)
 }
@@ -92,6 +92,6 @@ async fn migrate(connection: &mut PgConnection, database: &str) -> Result<(), Po
         MigrateError::VersionMissing(found) | MigrateError::VersionTooNew(found, _) => {
             PostgresOpenError::Newer { database, found, known }
         }
-        other => PostgresOpenError::Database { database, source: Box::new(other) },
+        other => PostgresOpenError::Database { database, reason: other.to_string() },
     })
 }
