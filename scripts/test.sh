@@ -9,14 +9,16 @@ cd "$(dirname "$0")/.."
 all=(setup lints build units binary deploy clients kill cluster)
 target=${CARGO_TARGET_DIR:-$PWD/target}
 export CARGO_TARGET_DIR=$target STREAMHOUSE_TOOLS=${STREAMHOUSE_TOOLS:-$target/compat}
-names=() results=() times=() failed=0
+names=() results=() times=() causes=() failed=0
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 
 # run MINUTES NAME COMMAND…: a row of the table; a step that exceeds its minutes fails.
 run() {
     local minutes=$1 name=$2 began=$SECONDS code=0
     shift 2
     printf '\n=== %s\n' "$name"
-    timeout --kill-after=30 "${minutes}m" "$@" || code=$?
+    timeout --kill-after=30 "${minutes}m" "$@" 2>&1 | tee "$log" || code=$?
     names+=("$name") times+=($((SECONDS - began)))
     case $code in
         0) results+=(ok); return 0 ;;
@@ -24,6 +26,8 @@ run() {
         *) results+=("FAILED with $code") ;;
     esac
     failed=1
+    # Said again after the table: whoever sees only the end of the output sees the cause.
+    causes+=("--- $name" "$(grep -aE -A 1 'FAIL|×|^error|panicked|Traceback' "$log" | cut -c -300 | tail -n 12 || true)")
     return 1
 }
 
@@ -65,7 +69,7 @@ main() {
     printf '\n%-34s %8s  %s\n' step seconds result
     local i
     for i in "${!names[@]}"; do printf '%-34s %8d  %s\n' "${names[i]}" "${times[i]}" "${results[i]}"; done
-    [ "$failed" -eq 0 ] || echo "FAILED"
+    [ "$failed" -eq 0 ] || printf '%s\n' "${causes[@]}" "FAILED"
     exit "$failed"
 }
 

@@ -1,16 +1,19 @@
 """A cluster on loopback: a throw-away PostgreSQL server, an object store, and agents that can be hurt."""
 
+import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from agent_process import ROOT, AgentProcess, free_ports
+import boto3
+from botocore.config import Config
+from botocore.exceptions import EndpointConnectionError
+
+from agent_process import ROOT, AgentProcess, default_binary, free_ports
 
 
 class Postgres:
@@ -53,40 +56,38 @@ class Folder:
         """Nothing to stop."""
 
 
-class S3:
-    """An S3 server in memory (moto), with its bucket."""
+class Bucket:
+    """What all S3 servers have in common: the bucket `streamhouse`, and its listing."""
+
+    def __init__(self, url: str, secret: str):
+        self.url = url
+        self.settings = {"STREAMHOUSE_STORE": "s3://streamhouse/test", "AWS_ENDPOINT_URL": url,
+                         "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": secret}
+        self.client = boto3.client("s3", endpoint_url=url, aws_access_key_id="test", aws_secret_access_key=secret,
+                                   region_name="us-east-1", config=Config(s3={"addressing_style": "path"}))
+
+    def objects(self) -> dict[str, int]:
+        """Sizes of all segments, as the server lists them."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket="streamhouse", Prefix="test/org-")
+        return {entry["Key"].removeprefix("test/"): entry["Size"] for page in pages for entry in page.get("Contents", [])}
+
+
+class Moto(Bucket):
+    """An S3 server that others wrote."""
 
     def __init__(self, folder: Path):
         port = free_ports(1)[0]
         server = Path(sys.executable).with_name("moto_server")
         self._log = (folder / "s3.log").open("wb")
         self._process = subprocess.Popen([str(server), "-H", "127.0.0.1", "-p", str(port)], stdout=self._log, stderr=self._log)
-        self._bucket = f"http://127.0.0.1:{port}/streamhouse"
-        self.settings = {"STREAMHOUSE_STORE": "s3://streamhouse/test", "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-                         "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-        self._create_bucket()
-
-    def _create_bucket(self) -> None:
+        super().__init__(f"http://127.0.0.1:{port}", "test")
         for _ in range(200):
             try:
-                urllib.request.urlopen(urllib.request.Request(self._bucket, method="PUT"), timeout=2).close()
+                self.client.create_bucket(Bucket="streamhouse")
                 return
-            except OSError:
+            except EndpointConnectionError:
                 time.sleep(0.1)
         raise RuntimeError("the S3 server does not answer")
-
-    def objects(self) -> dict[str, int]:
-        """Sizes of all segments, as the server lists them."""
-        found, more = {}, ""
-        while True:
-            with urllib.request.urlopen(f"{self._bucket}?list-type=2&prefix=test/org-{more}", timeout=20) as answer:
-                page = answer.read().decode()
-            found.update((key.removeprefix("test/"), int(size))
-                         for key, size in re.findall(r"<Key>(.*?)</Key>.*?<Size>(\d+)</Size>", page, re.DOTALL))
-            token = re.search(r"<NextContinuationToken>(.*?)</NextContinuationToken>", page)
-            if token is None:
-                return found
-            more = f"&continuation-token={urllib.parse.quote(token.group(1))}"
 
     def end(self) -> None:
         """Stops it; what it held is gone."""
@@ -95,7 +96,30 @@ class S3:
         self._log.close()
 
 
-STORES = {"folder": Folder, "s3": S3}
+class S3(Bucket):
+    """Our own S3 server, which can be slow, refuse, stall, lose answers, and be away."""
+
+    def __init__(self, folder: Path):
+        self._process = subprocess.Popen([str(default_binary().with_name("s3-server"))], stdout=subprocess.PIPE)
+        super().__init__(self._process.stdout.readline().decode().strip(), "testtest")
+
+    def faults(self, settings: str) -> None:
+        """Changes what goes wrong from now on: `name=value&…`, see crates/s3-server."""
+        request = urllib.request.Request(f"{self.url}/-/faults?{settings}", method="PUT")
+        urllib.request.urlopen(request, timeout=5).close()
+
+    def stats(self) -> dict:
+        """Requests by kind, bytes, CPU time."""
+        with urllib.request.urlopen(f"{self.url}/-/stats", timeout=5) as answer:
+            return json.load(answer)
+
+    def end(self) -> None:
+        """Stops it; what it held is gone."""
+        self._process.kill()
+        self._process.wait()
+
+
+STORES = {"folder": Folder, "s3": S3, "moto": Moto}
 
 
 class Cluster:

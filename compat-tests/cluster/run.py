@@ -1,6 +1,6 @@
 """Many agents, one log: agents are killed, stopped, replaced, and the database goes away, while clients keep working.
 
-    run.py [scenario…] [--store folder|s3] [--seed S] [--agents N] [--partitions N] [--keep]
+    run.py [scenario…] [--store folder|s3|moto] [--seed S] [--agents N] [--partitions N] [--keep]
 
 Every scenario ends with the same questions: is every acked record there once, in order, at its offset; was nothing that
 was told to have failed ever seen; did no consumer skip or go back; did no high watermark go back; does the metadata
@@ -8,6 +8,7 @@ store agree with the objects. Gaps are the longest time without an ack on any pa
 """
 
 import argparse
+import os
 import random
 import shutil
 import sys
@@ -22,7 +23,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from agent_process import raise_open_file_limit
 from checker import OK, check
-from cluster import STORES, Cluster, audit
+from cluster import S3, STORES, Cluster, audit
 from lanes import IDEMPOTENT, RECONNECT, SINGLE_SHOT, FollowingConsumer, ProducerLane, read_log
 
 TOPIC = "cluster-test"
@@ -30,6 +31,7 @@ TOPIC = "cluster-test"
 CLIENT = {"socket.timeout.ms": 1_000}
 DRAIN_S = 90
 UNSEEN_S = 30
+OUTAGE_S = float(os.environ.get("OUTAGE_S", 12))
 
 
 class HighWatermarks(threading.Thread):
@@ -188,6 +190,24 @@ def database(cluster: Cluster, load: Load, dice: random.Random) -> None:
         raise RuntimeError("fail-over storm: sessions were lost although no agent died")
 
 
+def store(cluster: Cluster, load: Load, dice: random.Random) -> None:
+    """The object store refuses, stalls, applies and loses its answers, then is away: refusing, and without a word."""
+    if not isinstance(cluster.store, S3):
+        raise RuntimeError("only our own S3 server can be hurt: --store s3")
+    for what, faults, seconds in (("a bad day", "unavailable=0.2&lost=0.1&stall=0.01&put=20/100&get=10/50", 15.0),
+                                  ("503 for everything", "unavailable=0&lost=0&stall=0&put=0/0&get=0/0&outage=refuse", 8.0),
+                                  ("no answers", "outage=hang", OUTAGE_S)):
+        began = time.monotonic()
+        cluster.store.faults(faults)
+        time.sleep(seconds)
+        figure(f"longest gap in {seconds:.0f} s of {what}", load.longest_gap(began, time.monotonic()))
+        cluster.store.faults("outage=none")
+        back = time.monotonic()
+        time.sleep(5)
+        figure("after it", load.longest_gap(back, time.monotonic()))
+    cluster.store.faults("unavailable=0&lost=0&stall=0")
+
+
 def join(cluster: Cluster, load: Load, dice: random.Random) -> None:
     """A fourth agent comes, and takes its share under load."""
     # So many partitions that a fair share is never nothing.
@@ -234,7 +254,13 @@ def scale(cluster: Cluster, load: Load, dice: random.Random) -> None:
 
 
 SCENARIOS = {scenario.__name__: (scenario, lease) for scenario, lease in
-             ((kill9, 30.0), (restart, 30.0), (roll, 30.0), (join, 30.0), (scale, 30.0), (sigstop, 6.0), (database, 6.0))}
+             ((kill9, 30.0), (restart, 30.0), (roll, 30.0), (join, 30.0), (scale, 30.0), (sigstop, 6.0), (database, 6.0),
+                                                         (store, 30.0))}
+
+
+def kinds(complaints: list[str]) -> list[tuple[str, int]]:
+    """What there is to complain about, the most frequent first."""
+    return Counter(line.partition(":")[0] for line in complaints).most_common(10)
 
 
 def run(name: str, options: argparse.Namespace) -> list[str]:
@@ -253,9 +279,8 @@ def run(name: str, options: argparse.Namespace) -> list[str]:
     finally:
         cluster.end()
     if complaints:
-        kinds = Counter(line.partition(":")[0] for line in complaints)
         print(f"cluster: FAIL {name}, seed {options.seed}, {len(complaints)} complaints, data kept in {folder}")
-        print("  by kind: " + ", ".join(f"{kind} {count}" for kind, count in kinds.most_common(10)))
+        print("  by kind: " + ", ".join(f"{kind} {count}" for kind, count in kinds(complaints)))
         print("".join(f"  {line}\n" for line in complaints[:15]))
     elif not options.keep:
         shutil.rmtree(folder, ignore_errors=True)
@@ -277,9 +302,13 @@ def main() -> int:
         if name not in SCENARIOS:
             parser.error(f"no scenario {name}; there are: {', '.join(SCENARIOS)}")
     raise_open_file_limit()
-    results = {name: run(name, options) for name in options.scenarios or SCENARIOS}
+    on_any_store = [name for name in SCENARIOS if name != store.__name__]
+    results = {name: run(name, options) for name in options.scenarios or on_any_store}
     for name, complaints in results.items():
         print(f"cluster: {name:10} {'FAIL' if complaints else 'ok'}")
+        for kind, count in kinds(complaints):
+            first = next(line for line in complaints if line.startswith(kind))
+            print(f"    {count} × {first[:300]}")
     return 1 if any(results.values()) else 0
 
 

@@ -13,6 +13,8 @@ use clap::Parser;
 
 /// Exit code for a bad value.
 pub(crate) const EXIT_BAD_SETTING: u8 = 2;
+/// When a second copy of an upload to a remote store begins: well above the 99th percentile of a healthy one.
+const UPLOAD_HEDGE: Duration = Duration::from_secs(1);
 
 /// What was said, in words.
 #[derive(Debug, Parser)]
@@ -358,6 +360,7 @@ impl Settings {
             flush_bytes: said.flush_bytes.unwrap_or(bytes),
             memory_bytes: said.memory_bytes,
             uploads_in_flight: said.uploads_in_flight,
+            upload_hedge: (!on_this_machine).then_some(UPLOAD_HEDGE),
             auto_create_topics: said.auto_create_topics,
             default_partitions: said.num_partitions,
             time_source: TimeSource::Boottime,

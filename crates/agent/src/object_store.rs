@@ -11,6 +11,8 @@ use anyhow::{Context as _, Result, anyhow};
 use opendal::layers::{ConcurrentLimitLayer, RetryLayer, TimeoutLayer};
 use opendal::{ErrorKind, HttpTransporter, Operator, services};
 use opendal_http_transport_reqwest::ReqwestTransport;
+use rand::TryRngCore as _;
+use rand::rngs::OsRng;
 
 use crate::config::{S3Settings, StoreSettings};
 use crate::local_store::DurableWrites;
@@ -99,15 +101,38 @@ async fn open_s3(s3: &S3Settings) -> Result<ObjectStore> {
     Ok(ObjectStore { operator, location })
 }
 
-/// One small listing: the only request whose answer tells a missing bucket from a missing object.
+/// What the agent will do there, once: a listing, whose answer tells a missing bucket from a missing object, and a small object
+/// that is written, read and deleted.
 async fn check_bucket(operator: &Operator, s3: &S3Settings, location: &str) -> Result<()> {
-    let listed = operator.list_with("/").limit(1).await;
+    // A name of its own: another agent may be starting at the same time.
+    let probe = format!("probe-{:016x}", OsRng.try_next_u64().context("random number")?);
     let endpoint = s3.endpoint.as_deref().unwrap_or("AWS");
-    listed.map(drop).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => anyhow!("object store: bucket {:?} does not exist at {endpoint}", s3.bucket),
-        ErrorKind::PermissionDenied => anyhow!("object store: {location} at {endpoint} refuses these credentials"),
-        _ => anyhow!("object store: {location} at {endpoint} does not answer: {}", one_line(&error)),
-    })
+    let at = |what: &'static str| {
+        move |error: opendal::Error| match error.kind() {
+            _ if is_wrong_region(&error) => {
+                anyhow!("object store: {location} at {endpoint} is not in region {:?}; set AWS_REGION", s3.region)
+            }
+            ErrorKind::NotFound | ErrorKind::ConfigInvalid if error.to_string().contains("NoSuchBucket") => {
+                anyhow!("object store: bucket {:?} does not exist at {endpoint}", s3.bucket)
+            }
+            ErrorKind::PermissionDenied => {
+                anyhow!("object store: {location} at {endpoint} does not let these credentials {what}")
+            }
+            _ => anyhow!("object store: {location} at {endpoint} does not answer: {}", one_line(&error)),
+        }
+    };
+    operator.list_with("/").limit(1).await.map_err(at("list objects"))?;
+    operator.write(&probe, "probe").await.map_err(at("write objects"))?;
+    operator.read(&probe).await.map_err(at("read objects"))?;
+    operator.delete(&probe).await.map_err(at("delete objects"))
+}
+
+/// A bucket elsewhere answers a redirection, or that the signature names the wrong region.
+fn is_wrong_region(error: &opendal::Error) -> bool {
+    let text = error.to_string();
+    ["AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException"]
+        .iter()
+        .any(|code| text.contains(code))
 }
 
 /// OpenDAL's errors span lines when printed in full.

@@ -1,4 +1,8 @@
-//! Opening: what works is usable, what does not is one clear line.
+//! Opening: what works is usable, what does not is one clear line; and what an open bucket survives.
+
+use std::net::SocketAddr;
+
+use s3_server::Server;
 
 use super::*;
 
@@ -29,20 +33,93 @@ async fn a_folder_that_cannot_be_made_is_one_line() {
     assert!(line.contains("cannot be written") && line.lines().count() == 1, "{line}");
 }
 
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+/// What reaches a [`Server`] with its own settings.
+fn settings(address: SocketAddr) -> S3Settings {
+    S3Settings {
+        bucket: "streamhouse".to_owned(),
+        prefix: "here".to_owned(),
+        endpoint: Some(format!("http://{address}")),
+        region: "us-east-1".to_owned(),
+        keys: Some(("test".to_owned(), "testtest".to_owned(), None)),
+    }
+}
+
+async fn server() -> (Server, S3Settings) {
+    let server = Server::new(s3_server::Settings::default());
+    let address = server.listen(LOOPBACK).await.unwrap();
+    (server, settings(address))
+}
+
+/// The one line that `open` fails with.
+async fn refusal(s3: S3Settings) -> String {
+    let line = format!("{:#}", open(&StoreSettings::S3(s3)).await.err().expect("refused"));
+    assert_eq!(line.lines().count(), 1, "{line}");
+    assert!(!line.contains("testtest"), "a secret: {line}");
+    line
+}
+
+#[tokio::test]
+async fn a_bucket_is_checked_and_used() {
+    let (_server, s3) = server().await;
+    let store = open(&StoreSettings::S3(s3)).await.unwrap();
+    assert_eq!(store.location, "s3://streamhouse/here");
+    assert!(store.operator.list("/").await.unwrap().is_empty(), "the probe is gone");
+    let written = store.operator.write_with("k", "value").if_not_exists(true).await;
+    written.unwrap();
+    assert_eq!(store.operator.read_with("k").range(1..3).await.unwrap().to_vec(), b"al");
+    let again = store.operator.write_with("k", "other").if_not_exists(true).await.unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::ConditionNotMatch);
+    for number in 0..1_100 {
+        store.operator.write(&format!("many/{number:04}"), "").await.unwrap();
+    }
+    assert_eq!(store.operator.list_with("many/").recursive(true).await.unwrap().len(), 1_100, "more than one page");
+    assert_eq!(store.operator.list("/").await.unwrap().len(), 2, "an object and a folder");
+}
+
+#[tokio::test]
+async fn a_bucket_that_cannot_be_used_is_one_line() {
+    let (server, s3) = server().await;
+    let line = refusal(S3Settings { bucket: "other".to_owned(), ..s3.clone() }).await;
+    assert!(line.contains("\"other\" does not exist"), "{line}");
+    let line = refusal(S3Settings { region: "eu-central-1".to_owned(), ..s3.clone() }).await;
+    assert!(line.contains("not in region \"eu-central-1\""), "{line}");
+    for keys in [("test", "wrong"), ("nobody", "testtest")] {
+        let keys = Some((keys.0.to_owned(), keys.1.to_owned(), None));
+        let line = refusal(S3Settings { keys, ..s3.clone() }).await;
+        assert!(line.contains("does not let these credentials"), "{line}");
+    }
+    for (method, what) in [("PUT", "write objects"), ("DELETE", "delete objects")] {
+        server.change_faults(&format!("deny={method}")).unwrap();
+        let line = refusal(s3.clone()).await;
+        assert!(line.contains(what), "{line}");
+    }
+}
+
 #[tokio::test]
 async fn a_bucket_that_does_not_answer_is_one_line() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let listener = std::net::TcpListener::bind(LOOPBACK).unwrap();
+    let address = listener.local_addr().unwrap();
     drop(listener);
-    let s3 = S3Settings {
-        bucket: "b".to_owned(),
-        prefix: String::new(),
-        endpoint: Some(endpoint.clone()),
-        region: "us-east-1".to_owned(),
-        keys: Some(("id".to_owned(), "very-secret".to_owned(), None)),
-    };
-    let error = open(&StoreSettings::S3(s3)).await.err().unwrap();
-    let line = format!("{error:#}");
-    assert!(line.contains(&endpoint) && line.lines().count() == 1, "{line}");
-    assert!(!line.contains("very-secret"), "{line}");
+    let line = refusal(settings(address)).await;
+    assert!(line.contains(&address.to_string()) && line.contains("does not answer"), "{line}");
+}
+
+/// What may be tried again is; a refusal is not.
+#[tokio::test]
+async fn refusals_of_the_moment_and_lost_answers_are_tried_again() {
+    let (server, s3) = server().await;
+    let store = open(&StoreSettings::S3(s3)).await.unwrap();
+    server.change_faults("unavailable=0.1&lost=0.1").unwrap();
+    for number in 0..40 {
+        let key = format!("k{number}");
+        store.operator.write(&key, key.clone()).await.unwrap();
+        assert_eq!(store.operator.read(&key).await.unwrap().to_vec(), key.as_bytes());
+    }
+    server.change_faults("unavailable=0&lost=0&deny=PUT").unwrap();
+    let before = server.requests("PUT");
+    let denied = store.operator.write("k", "v").await.unwrap_err();
+    assert_eq!(denied.kind(), ErrorKind::PermissionDenied);
+    assert_eq!(server.requests("PUT") - before, 1, "tried again");
 }

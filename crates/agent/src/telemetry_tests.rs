@@ -52,6 +52,7 @@ fn count(telemetry: &Telemetry) {
     metrics.request(FrontEnd::Kafka, "Produce", 0.002, false);
     metrics.append(10, 1000);
     metrics.object_put(0.004, 1200, true);
+    metrics.object_put_hedge();
     metrics.commit(0.001, 1, 8, "committed");
     metrics.tail_bytes(4096);
 }

@@ -107,6 +107,12 @@ impl Metrics {
         });
     }
 
+    /// A PUT was begun again beside one that takes long.
+    pub fn object_put_hedge(&self) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| i.object_put_hedges.add(1, &[]));
+    }
+
     /// Garbage collection deleted an object.
     pub fn object_deleted(&self) {
         #[cfg(feature = "metrics")]
@@ -203,6 +209,7 @@ mod instruments {
         pub(super) flush_gather: Histogram<f64>,
         pub(super) object_put: Histogram<f64>,
         pub(super) object_put_bytes: Counter<u64>,
+        pub(super) object_put_hedges: Counter<u64>,
         pub(super) objects_deleted: Counter<u64>,
         pub(super) object_get: Histogram<f64>,
         pub(super) object_get_bytes: Counter<u64>,
@@ -238,6 +245,11 @@ mod instruments {
                 flush_gather: seconds(m, "streamhouse_flush_gather_seconds", "From a flush's first batch to its close"),
                 object_put: seconds(m, "streamhouse_object_put_seconds", "Object store writes, retries included"),
                 object_put_bytes: counter(m, "streamhouse_object_put_bytes_total", "Bytes written to the object store"),
+                object_put_hedges: counter(
+                    m,
+                    "streamhouse_object_put_hedges_total",
+                    "Writes begun again beside a slow one",
+                ),
                 objects_deleted: counter(m, "streamhouse_objects_deleted_total", "Objects deleted as garbage"),
                 object_get: seconds(m, "streamhouse_object_get_seconds", "Object store reads, retries included"),
                 object_get_bytes: counter(m, "streamhouse_object_get_bytes_total", "Bytes read from the object store"),

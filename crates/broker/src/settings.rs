@@ -36,6 +36,9 @@ pub struct BrokerSettings {
     pub memory_bytes: usize,
     /// Uploads that may overlap.
     pub uploads_in_flight: usize,
+    /// After this long an upload is begun once more beside the first (and later a third time); the first that ends counts.
+    /// `None` where a second copy would only wait behind the first.
+    pub upload_hedge: Option<Duration>,
     /// Whether Metadata creates unknown topics (Kafka's `auto.create.topics.enable`).
     pub auto_create_topics: bool,
     /// Kafka's `num.partitions`.
@@ -65,6 +68,7 @@ impl BrokerSettings {
             flush_bytes: 1 << 20,
             memory_bytes: 256 << 20,
             uploads_in_flight: 4,
+            upload_hedge: None,
             auto_create_topics: true,
             default_partitions: 1,
             time_source: TimeSource::Runtime,

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use metadata::MetadataStore;
 use opendal::{Buffer, Operator};
 use tokio::sync::mpsc;
@@ -26,6 +28,11 @@ use crate::metrics::Metrics;
 use crate::reader::tail::TailBudget;
 use crate::session::SessionStatus;
 use crate::settings::BrokerSettings;
+
+/// Copies of one upload at the same time.
+const ATTEMPTS_MAX: usize = 3;
+/// How much later the next copy of a large upload begins: a slow link must not be filled with copies.
+const HEDGE_PER_MIB: Duration = Duration::from_millis(500);
 
 /// What both tasks of the lane need.
 pub(crate) struct Lane {
@@ -148,11 +155,47 @@ impl Lane {
         tokio::spawn(async move {
             let lane = &in_flight.0;
             let started = Instant::now();
-            let result = lane.store.write(&key, body).await.map(|_| ());
+            let result = lane.put(&key, body, bytes).await;
             lane.metrics.object_put(started.elapsed().as_secs_f64(), bytes, result.is_ok());
             result
         })
     }
+}
+
+impl Lane {
+    /// One PUT; with `upload_hedge` up to [`ATTEMPTS_MAX`] at the same time, begun one after the other. They write the same
+    /// bytes under the same key, so it does not matter which of them ends first, or that a late one is applied after all.
+    async fn put(&self, key: &str, body: Buffer, bytes: u64) -> Result<(), opendal::Error> {
+        let mut attempts = FuturesUnordered::from_iter([self.store.write(key, body.clone())]);
+        let mut begun = 1;
+        let mut pause = self.settings.upload_hedge.map(|hedge| hedge + HEDGE_PER_MIB * mebibytes(bytes));
+        loop {
+            let hedge = async {
+                match pause.filter(|_| begun < ATTEMPTS_MAX) {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased; // in a fixed order, so that a simulation repeats
+                Some(result) = attempts.next() => {
+                    if result.is_ok() || attempts.is_empty() {
+                        return result.map(drop);
+                    }
+                }
+                () = hedge => {
+                    self.metrics.object_put_hedge();
+                    attempts.push(self.store.write(key, body.clone()));
+                    begun += 1;
+                    pause = pause.map(|pause| pause * 2);
+                }
+            }
+        }
+    }
+}
+
+fn mebibytes(bytes: u64) -> u32 {
+    u32::try_from(bytes >> 20).unwrap_or(u32::MAX)
 }
 
 /// How long after the start of a flush of this size the next one may start: the fuller, the longer.

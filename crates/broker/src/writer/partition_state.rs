@@ -137,6 +137,8 @@ pub(crate) struct PartitionState {
     /// Object of the last range that was gathered, and of the last that was committed.
     last_object: Arc<str>,
     committed_object: Arc<str>,
+    /// Why a line failed last.
+    last_failure: AppendError,
     /// Set when the partition can no longer be written here; every later append gets it.
     closed: Option<AppendError>,
     /// See `is_paused`.
@@ -161,6 +163,7 @@ impl PartitionState {
             committed_append_time: lease.last_append_time,
             last_object: Arc::clone(&last_object),
             committed_object: last_object,
+            last_failure: AppendError::NotLeader,
             closed: None,
             paused: false,
         }
@@ -223,6 +226,10 @@ impl PartitionState {
                 SequenceVerdict::Next => {}
                 SequenceVerdict::Duplicate(first) => {
                     return self.answer_duplicate(first, candidate.log_append_time, answer);
+                }
+                SequenceVerdict::BehindFailure => {
+                    let _ = answer.send(Err(self.last_failure.clone()));
+                    return Placed::Answered;
                 }
                 SequenceVerdict::FencedEpoch => return self.refuse(AppendError::InvalidProducerEpoch, answer),
                 SequenceVerdict::OutOfOrder { expected } => {
@@ -392,6 +399,8 @@ impl PartitionState {
     /// to be gathered.
     pub(crate) fn fail(&mut self, error: &AppendError) -> (usize, Answers) {
         let waiting = self.line.iter().skip(self.gathered).map(|in_line| in_line.header.total_bytes()).sum();
+        self.producers.drop_pending(self.line.iter().map(|in_line| (&in_line.header, in_line.append_time)));
+        self.last_failure = error.clone();
         let mut answers = Answers::default();
         for in_line in self.line.drain(..) {
             answers.0.extend(in_line.answers.into_iter().map(|(_, answer)| (answer, Err(error.clone()))));
@@ -401,7 +410,6 @@ impl PartitionState {
         self.end = self.high_watermark;
         self.append_time = self.committed_append_time;
         self.last_object = Arc::clone(&self.committed_object);
-        self.producers.drop_pending();
         (waiting, answers)
     }
 

@@ -2,7 +2,8 @@
 //!
 //! The committed part is a function of the committed log: it is rebuilt from the newest snapshot and the ranges after
 //! it. The pending part lies over it and holds what has its place in line; it is dropped as a whole when the line
-//! fails. Checks run against the pending part, so a producer may pipeline.
+//! fails. Checks run against the pending part, so a producer may pipeline. Of a producer whose batches failed in line, the
+//! first of them must come again before any later one is taken.
 //!
 //! Invariant I4: an entry's batches ascend by offset, are of one epoch, and are at most [`BATCHES_KEPT`].
 
@@ -29,6 +30,9 @@ pub(crate) enum SequenceVerdict {
         /// What would have followed.
         expected: i32,
     },
+    /// It was sent behind a batch that failed here and has not come again: it fails like that one. "Out of order" would make
+    /// the producer bump its epoch, and send again what it does not know to be written.
+    BehindFailure,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -81,11 +85,20 @@ struct PendingEntry {
     in_flight: usize,
 }
 
+/// The first batch of a producer that failed in line, and must be the next one to come.
+#[derive(Clone, Debug)]
+struct Interruption {
+    epoch: ProducerEpoch,
+    base_sequence: i32,
+    timestamp: TimestampMs,
+}
+
 /// Producers of one partition.
 #[derive(Debug, Default)]
 pub(crate) struct ProducerState {
     committed: BTreeMap<ProducerId, ProducerEntry>,
     pending: BTreeMap<ProducerId, PendingEntry>,
+    interrupted: BTreeMap<ProducerId, Interruption>,
 }
 
 impl ProducerState {
@@ -103,14 +116,22 @@ impl ProducerState {
     /// The verdict on a batch, against what is in line. A producer nobody remembers may start anywhere (KIP-360).
     pub(crate) fn check(&self, header: &RecordBatchHeader) -> SequenceVerdict {
         let id = header.producer_id;
-        match self.pending.get(&id).map(|pending| &pending.entry).or_else(|| self.committed.get(&id)) {
-            Some(entry) => entry.check(header),
-            None => SequenceVerdict::Next,
+        let entry = self.pending.get(&id).map(|pending| &pending.entry).or_else(|| self.committed.get(&id));
+        let verdict = entry.map_or(SequenceVerdict::Next, |entry| entry.check(header));
+        let is_behind = |failed: &Interruption| {
+            failed.epoch == header.producer_epoch && failed.base_sequence != header.base_sequence
+        };
+        match (verdict, self.interrupted.get(&id)) {
+            (SequenceVerdict::Next | SequenceVerdict::OutOfOrder { .. }, Some(failed)) if is_behind(failed) => {
+                SequenceVerdict::BehindFailure
+            }
+            _ => verdict,
         }
     }
 
     /// Puts a batch in line after its check.
     pub(crate) fn push_pending(&mut self, batch: ProducerBatch) {
+        self.interrupted.remove(&batch.producer_id);
         let committed = &self.committed;
         let pending = self.pending.entry(batch.producer_id).or_insert_with(|| PendingEntry {
             entry: committed.get(&batch.producer_id).cloned().unwrap_or_default(),
@@ -120,15 +141,23 @@ impl ProducerState {
         pending.in_flight += 1;
     }
 
-    /// Forgets everything in line.
-    pub(crate) fn drop_pending(&mut self) {
+    /// Forgets everything in line, `failed` in its order.
+    pub(crate) fn drop_pending<'a>(&mut self, failed: impl Iterator<Item = (&'a RecordBatchHeader, TimestampMs)>) {
         self.pending.clear();
+        for (header, timestamp) in failed.filter(|(header, _)| header.has_producer()) {
+            let first = Interruption { epoch: header.producer_epoch, base_sequence: header.base_sequence, timestamp };
+            let known = self.interrupted.entry(header.producer_id).or_insert_with(|| first.clone());
+            if known.epoch < first.epoch {
+                *known = first;
+            }
+        }
     }
 
     /// Forgets producers that have not written since `now` less Kafka's `producer.id.expiration.ms`.
     pub(crate) fn expire(&mut self, now: TimestampMs) {
         let oldest = now.saturating_sub(PRODUCER_ID_EXPIRATION_MS);
         self.committed.retain(|_, entry| entry.batches.back().is_some_and(|last| last.timestamp >= oldest));
+        self.interrupted.retain(|_, failed| failed.timestamp >= oldest);
     }
 
     /// The committed state followed by `entries`, as a snapshot: ascending by offset.

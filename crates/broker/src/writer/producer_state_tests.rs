@@ -94,7 +94,8 @@ fn what_is_in_line_counts_until_it_is_dropped() {
     }
     commit(&mut state, &header(5, 0, 1, 1), 1);
     assert!(matches!(state.check(&header(5, 0, 3, 1)), SequenceVerdict::Duplicate(_)), "still in line");
-    state.drop_pending();
+    let failed = [2, 3].map(|sequence| header(5, 0, sequence, 1));
+    state.drop_pending(failed.iter().map(|header| (header, 0)));
     assert_eq!(state.check(&header(5, 0, 2, 1)), SequenceVerdict::Next);
     assert!(matches!(state.check(&header(5, 0, 1, 1)), SequenceVerdict::Duplicate(_)), "that one is committed");
 }
@@ -105,8 +106,31 @@ fn an_epoch_in_line_fences_at_once_and_not_after_it_failed() {
     commit(&mut state, &header(5, 0, 0, 1), 0);
     state.push_pending(remember(&header(5, 1, 0, 1), 1, 0));
     assert_eq!(state.check(&header(5, 0, 1, 1)), SequenceVerdict::FencedEpoch);
-    state.drop_pending();
+    state.drop_pending([(&header(5, 1, 0, 1), 0)].into_iter());
     assert_eq!(state.check(&header(5, 0, 1, 1)), SequenceVerdict::Next);
+}
+
+#[test]
+fn behind_a_batch_that_failed_nothing_is_taken_before_it_came_again() {
+    for known in [true, false] {
+        let mut state = ProducerState::default();
+        if known {
+            commit(&mut state, &header(5, 0, 6, 1), 0);
+        }
+        let sent: Vec<_> = (7..10).map(|sequence| header(5, 0, sequence, 1)).collect();
+        for batch in &sent[..2] {
+            state.push_pending(remember(batch, 1, 0));
+        }
+        state.drop_pending(sent[..2].iter().map(|batch| (batch, 0)));
+        assert_eq!(state.check(&sent[2]), SequenceVerdict::BehindFailure, "known: {known}");
+        assert_eq!(state.check(&sent[1]), SequenceVerdict::BehindFailure, "known: {known}");
+        assert_eq!(state.check(&header(5, 1, 0, 1)), SequenceVerdict::Next, "it gave up and bumped its epoch");
+        for batch in &sent {
+            assert_eq!(state.check(batch), SequenceVerdict::Next, "known: {known}");
+            state.push_pending(remember(batch, 1, 0));
+        }
+        assert_eq!(state.check(&header(5, 0, 11, 1)), SequenceVerdict::OutOfOrder { expected: 10 });
+    }
 }
 
 #[test]

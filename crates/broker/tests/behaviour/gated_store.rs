@@ -20,6 +20,8 @@ struct State {
     failing_writes: AtomicUsize,
     /// Segment writes that are applied although they answer with an error.
     lying_writes: AtomicUsize,
+    /// Segment writes that never end.
+    hanging_writes: AtomicUsize,
     failing_reads: AtomicUsize,
     written: AtomicUsize,
 }
@@ -31,6 +33,7 @@ impl Gate {
             writes: Semaphore::new(OPEN),
             failing_writes: AtomicUsize::new(0),
             lying_writes: AtomicUsize::new(0),
+            hanging_writes: AtomicUsize::new(0),
             failing_reads: AtomicUsize::new(0),
             written: AtomicUsize::new(0),
         }))
@@ -59,6 +62,11 @@ impl Gate {
     /// Breaks the answers of the next segment writes: they are applied.
     pub(crate) fn lose_replies(&self, writes: usize) {
         self.0.lying_writes.store(writes, Ordering::SeqCst);
+    }
+
+    /// Lets the next segment writes hang for ever.
+    pub(crate) fn hang_writes(&self, writes: usize) {
+        self.0.hanging_writes.store(writes, Ordering::SeqCst);
     }
 
     /// Breaks the next segment reads.
@@ -179,6 +187,9 @@ impl oio::Write for GatedWriter {
         }
         let state = &self.gate.0;
         state.writes.acquire().await.expect("the gate is never destroyed").forget();
+        if take_one(&state.hanging_writes) {
+            std::future::pending::<()>().await;
+        }
         if take_one(&state.failing_writes) {
             return Err(broken("simulated: not written"));
         }

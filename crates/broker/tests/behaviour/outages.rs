@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use broker::{AppendError, AppendRequest, FetchError};
+use broker::{AppendError, AppendRequest, BrokerSettings, FetchError};
 
 use crate::rig::{Rig, append, append_until_acked, batch, create, fetch, place, read_all, request};
 
@@ -59,6 +59,25 @@ async fn a_write_that_is_given_up_fails_its_batches_and_the_partition_goes_on() 
     let retried = append(&broker, &topic, 2, Some((5, 0, 1))).await.expect("acked");
     assert_eq!((retried.base_offset, retried.duplicate), (1, false));
     assert_eq!(read_all(&broker, &topic, 0).await.into_values().collect::<Vec<_>>(), [1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_hangs_is_overtaken_by_a_second_one() {
+    let rig = Rig::new();
+    let hedge = Some(Duration::from_secs(1));
+    let broker = rig.start_with(BrokerSettings { upload_hedge: hedge, ..BrokerSettings::for_tests("a") }).await;
+    let topic = create(&broker, "t", 1).await;
+    for (hanging, seconds) in [(1, 1), (2, 3)] {
+        rig.gate.hang_writes(hanging);
+        let began = tokio::time::Instant::now();
+        append(&broker, &topic, hanging as u64, None).await.expect("acked");
+        assert_eq!(began.elapsed().as_secs(), seconds, "{hanging} hang");
+    }
+    // Both copies begun and the first hanging: an error of one is not the end of the other.
+    rig.gate.hang_writes(1);
+    rig.gate.fail_writes(1);
+    append(&broker, &topic, 3, None).await.expect("acked");
+    assert_eq!(read_all(&broker, &topic, 0).await.into_values().collect::<Vec<_>>(), [1, 2, 3]);
 }
 
 #[tokio::test(start_paused = true)]

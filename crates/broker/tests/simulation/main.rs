@@ -7,14 +7,14 @@
 
 mod faulty_store;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{
-    AppendError, AppendRequest, Broker, BrokerSettings, CreateTopic, FetchPartition, FetchRequest, IsolationLevel,
-    Metrics, NewRecord, OrganizationId, Topic, encode_batch,
+    AppendError, AppendRequest, Appended, Broker, BrokerSettings, CreateTopic, FetchPartition, FetchRequest,
+    IsolationLevel, Metrics, NewRecord, OrganizationId, Topic, encode_batch,
 };
 use bytes::Bytes;
 use metadata::{Claim, FailPoint, FoundObject, MemoryStore, Segments, Sessions};
@@ -103,8 +103,8 @@ fn batch(value: u64, sequence: Option<(i64, i32)>) -> Bytes {
     encode_batch(&[record], sequence.map(|(id, sequence)| (id, 0, sequence))).expect("encodes")
 }
 
-async fn send(world: &World, topic: &Topic, partition: i32, batch: Bytes, asked: usize) -> Outcome {
-    let request = AppendRequest {
+fn request(topic: &Topic, partition: i32, batch: Bytes) -> AppendRequest {
+    AppendRequest {
         organization: ORG,
         topic_id: topic.topic_id,
         partition,
@@ -113,40 +113,75 @@ async fn send(world: &World, topic: &Topic, partition: i32, batch: Bytes, asked:
         expected_base_offset: None,
         permit: None,
         timeout: Duration::from_secs(30),
-    };
-    let broker = world.leader(topic, partition, asked);
-    let result = match broker.append(request).await {
-        Ok(pending) => pending.acked().await,
-        Err(error) => Err(error),
-    };
+    }
+}
+
+fn outcome(result: &Result<Appended, AppendError>) -> Outcome {
     match result {
         Ok(appended) => Outcome::Acked(appended.base_offset),
         Err(AppendError::TimedOut | AppendError::Unknown) => Outcome::Info,
-        Err(AppendError::OutOfOrderSequence { .. } | AppendError::InvalidProducerEpoch) => {
-            unreachable!("a lone producer is in order: {result:?}")
-        }
         Err(_) => Outcome::Failed,
     }
 }
 
-/// An idempotent producer sends each value until it is acked, a plain one once. Both ride several sessions.
-async fn produce(world: Arc<World>, topic: Arc<Topic>, producer: u64, seed: u64) {
-    let mut rng = StdRng::seed_from_u64(seed ^ (producer << 32));
-    let idempotent = producer.is_multiple_of(2);
-    let partition = i32::try_from(producer).expect("small") % PARTITIONS;
-    let id = i64::try_from(producer).expect("small");
+/// Sends each value once.
+async fn produce_once(world: Arc<World>, topic: Arc<Topic>, producer: u64, partition: i32, mut rng: StdRng) {
     for number in 0..RECORDS_PER_PRODUCER {
         let value = producer << 32 | number;
-        let sequence = idempotent.then(|| (id, i32::try_from(number).expect("small")));
-        loop {
-            let outcome = send(&world, &topic, partition, batch(value, sequence), rng.random_range(0..3)).await;
-            world.history.lock().record(value, partition, outcome);
-            if !idempotent || matches!(outcome, Outcome::Acked(_)) {
-                break;
+        let broker = world.leader(&topic, partition, rng.random_range(0..3));
+        let result = match broker.append(request(&topic, partition, batch(value, None))).await {
+            Ok(pending) => pending.acked().await,
+            Err(error) => Err(error),
+        };
+        world.history.lock().record(value, partition, outcome(&result));
+        tokio::time::sleep(Duration::from_micros(rng.random_range(0..20_000))).await;
+    }
+}
+
+/// Sends each value until it is acked, up to five in flight to one agent at a time, as clients do. One that hears "out of
+/// order" for a batch behind another that had its place would bump its epoch, and send again what may be written.
+async fn produce_pipelined(world: Arc<World>, topic: Arc<Topic>, producer: u64, partition: i32, mut rng: StdRng) {
+    let id = i64::try_from(producer).expect("small");
+    let mut left: VecDeque<u64> = (0..RECORDS_PER_PRODUCER).collect();
+    while !left.is_empty() {
+        let broker = world.leader(&topic, partition, rng.random_range(0..3));
+        let window: Vec<u64> = left.iter().copied().take(rng.random_range(1..=5)).collect();
+        let mut sent = Vec::new();
+        for number in window {
+            let sequence = Some((id, i32::try_from(number).expect("small")));
+            sent.push((
+                number,
+                broker.append(request(&topic, partition, batch(producer << 32 | number, sequence))).await,
+            ));
+            tokio::time::sleep(Duration::from_micros(rng.random_range(0..3_000))).await;
+        }
+        let mut had_a_place = true;
+        for (number, placed) in sent {
+            let was_placed = placed.is_ok();
+            let result = match placed {
+                Ok(pending) => pending.acked().await,
+                Err(error) => Err(error),
+            };
+            if let Err(AppendError::OutOfOrderSequence { .. } | AppendError::InvalidProducerEpoch) = result {
+                assert!(!had_a_place, "an epoch would be bumped: {result:?}");
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            had_a_place &= was_placed;
+            world.history.lock().record(producer << 32 | number, partition, outcome(&result));
+            if result.is_ok() {
+                left.retain(|left| *left != number);
+            }
         }
         tokio::time::sleep(Duration::from_micros(rng.random_range(0..20_000))).await;
+    }
+}
+
+/// Every other producer is idempotent. All ride several sessions.
+async fn produce(world: Arc<World>, topic: Arc<Topic>, producer: u64, seed: u64) {
+    let rng = StdRng::seed_from_u64(seed ^ (producer << 32));
+    let partition = i32::try_from(producer).expect("small") % PARTITIONS;
+    match producer.is_multiple_of(2) {
+        true => produce_pipelined(world, topic, producer, partition, rng).await,
+        false => produce_once(world, topic, producer, partition, rng).await,
     }
 }
 
