@@ -135,10 +135,10 @@ class Cluster:
         for _ in range(agents):
             self.add()
 
-    def add(self) -> AgentProcess:
-        """One more agent, not started."""
+    def add(self, settings: dict[str, str] | None = None) -> AgentProcess:
+        """One more agent, not started, with settings of its own."""
         name = f"agent-{len(self.agents) + 1}"
-        agent = AgentProcess(self.folder / name, settings={**self._shared, "AGENT_ID": name})
+        agent = AgentProcess(self.folder / name, settings={**self._shared, "AGENT_ID": name, **(settings or {})})
         self.agents.append(agent)
         return agent
 

@@ -25,6 +25,8 @@ pub const REQUESTS_IN_FLIGHT_MAX: usize = 1_000;
 pub const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
 /// Most partitions of all topics.
 pub const PARTITIONS_MAX: usize = 200_000;
+/// Replicas of a topic whose creator leaves the number to us, at most.
+pub const REPLICAS_DEFAULT_MAX: i16 = 3;
 /// Kafka's default `max.message.bytes`.
 pub const MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
 /// Connections to one listener.
