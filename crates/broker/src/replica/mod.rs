@@ -238,7 +238,12 @@ impl Broker {
 
     /// Where a consumer of that rack should read a partition this agent leads: the replica of its zone, if it follows, and
     /// this agent is of another zone. The same one for all consumers of the zone, so that it reads the bytes once.
-    pub(crate) fn preferred_replica(&self, rack: Option<&str>, topic: &Topic, partition: PartitionIndex) -> Option<i32> {
+    pub(crate) fn preferred_replica(
+        &self,
+        rack: Option<&str>,
+        topic: &Topic,
+        partition: PartitionIndex,
+    ) -> Option<i32> {
         let rack = rack.filter(|rack| !rack.is_empty() && *rack != self.settings().zone)?;
         let cluster = self.cluster();
         let of_zone = |node: &i32| {
