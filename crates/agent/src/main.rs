@@ -231,7 +231,7 @@ impl Metadata {
                 Self::Sqlite(Arc::new(SqliteStore::open(path, SqliteOptions { new_cluster_id }).await?))
             }
             MetadataSettings::Postgres { url } => {
-                Self::Postgres(Arc::new(PostgresStore::open(url, PostgresOptions { new_cluster_id }).await?))
+                Self::Postgres(Arc::new(PostgresStore::open(url, PostgresOptions { new_cluster_id, session_url: None }).await?))
             }
         })
     }
