@@ -114,3 +114,13 @@ async fn a_client_certificate_is_shown_where_the_server_asks_for_one() {
     let line = refused("certified", "localhost", "sslmode=verify-full&sslrootcert=DIR/ca.crt").await;
     assert!(line.contains("certificate"), "{line}");
 }
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_given_up() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("postgres://u:secret@{}/d", silent.local_addr().expect("bound"));
+    let options = PostgresOptions { new_cluster_id: uuid::Uuid::from_u128(7), session_url: None };
+    let opening = tokio::time::timeout(std::time::Duration::from_secs(20), PostgresStore::open(&url, options)).await;
+    let line = opening.expect("given up").expect_err("refused").to_string();
+    assert!(line.contains("no answer in time") && !line.contains("secret"), "{line}");
+}

@@ -6,6 +6,7 @@
 //! A pooler shows itself: a connection brings parameters (`options`) that only a server of its own takes. One of them is a
 //! mark, read back on every connection. A pooler refuses the parameters, or drops them and with them the mark.
 
+use std::io::{Error, ErrorKind};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -67,7 +68,7 @@ impl Connector {
         for options in attempts {
             match Self::at(options, mark).await {
                 Ok(found) => return Ok(found),
-                Err(error @ sqlx::Error::PoolTimedOut) => return Err(error),
+                Err(sqlx::Error::Io(error)) if error.kind() == ErrorKind::TimedOut => return Err(error.into()),
                 Err(error) => {
                     let is_encrypted = !matches!(options.get_ssl_mode(), PgSslMode::Disable);
                     let says_more = is_encrypted && !matches!(error, sqlx::Error::Tls(_));
@@ -122,7 +123,7 @@ impl Connector {
     /// A new connection, which is what this connector takes it for.
     pub(super) async fn connect(&self) -> Result<Link, sqlx::Error> {
         let connecting = tokio::time::timeout(CONNECT_MAX, self.open());
-        connecting.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+        connecting.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::TimedOut, "no answer in time").into()))
     }
 
     async fn open(&self) -> Result<Link, sqlx::Error> {

@@ -119,14 +119,7 @@ async fn find(setting: &'static str, url: &str, new_cluster_id: Uuid) -> Result<
     let attempts = connect::parse(url).map_err(|reason| PostgresOpenError::Url { setting, reason })?;
     let database = attempts.first().map(connect::name).unwrap_or_default();
     let found = Connector::find(&attempts, new_cluster_id).await;
-    found.map_err(|error| PostgresOpenError::Connect { database, reason: reason(&error) })
-}
-
-fn reason(error: &sqlx::Error) -> String {
-    match error {
-        sqlx::Error::PoolTimedOut => "no answer in time".to_owned(),
-        other => other.to_string(),
-    }
+    found.map_err(|error| PostgresOpenError::Connect { database, reason: error.to_string() })
 }
 
 /// Brings the schema up to date; the id of the cluster, which is written now if it was not yet.
