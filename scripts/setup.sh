@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Gets what the tests need beyond Rust and a C compiler: kcat, PostgreSQL, Python with the pinned clients, a JDK with the pinned
-# Kafka client. Everything but the system packages goes to target/compat. Each step looks first, so a second run is
+# Gets what the tests need beyond Rust and a C compiler: kcat, PostgreSQL and PgBouncer, Python with the pinned clients, a JDK with the pinned
+# Kafka client, emulators of object stores. Everything but the system packages goes to target/compat. Each step looks first, so a second run is
 # quick, and prints one line.
 #
 #   scripts/setup.sh            what scripts/test.sh needs
@@ -47,8 +47,11 @@ lacking() {
     command -v curl >/dev/null || echo curl ca-certificates
     command -v kcat >/dev/null || echo kcat
     postgres_is_there || echo postgresql
+    command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
+    command -v openssl >/dev/null || echo openssl
     python_can_make_venvs || echo python3 python3-venv
     command -v javac >/dev/null || echo default-jdk-headless
+    [ -e "$tools/azurite/.complete" ] || command -v npm >/dev/null || echo nodejs npm
     cmp -s compat-tests/java/pom.xml "$tools/java/.complete" || command -v mvn >/dev/null || echo maven
     if [ "${1:-}" = --bench ]; then
         [ -e /usr/include/librdkafka/rdkafka.h ] || echo librdkafka-dev
@@ -102,7 +105,19 @@ java_client() {
     say "Java client" "installed $(find "$jars" -name '*.jar' | wc -l) jars"
 }
 
+# An emulator of Azure Blob Storage; that of Google's is among the Python packages.
+azure_emulator() {
+    local version=3.37.0 folder="$tools/azurite"
+    if [ "$(cat "$folder/.complete" 2>/dev/null)" = "$version" ]; then say "Azurite" "there"; return; fi
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    with_retries npm install --prefix "$folder" --no-audit --no-fund --omit=dev "azurite@$version" || die "npm could not install azurite"
+    echo "$version" >"$folder/.complete"
+    say "Azurite" "installed $version"
+}
+
 system_packages "$@"
 python_clients
 newest_librdkafka
 java_client
+azure_emulator

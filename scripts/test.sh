@@ -2,11 +2,11 @@
 # Everything there is to test, from a fresh clone: what the tests need, both builds, units, the built binary, real
 # clients, kill tests, many agents. A table at the end; exit code 1 if anything failed. On two cores about 30 minutes cold.
 #
-#   scripts/test.sh [step…]     steps: setup lints build units binary deploy clients kill cluster; none means all
+#   scripts/test.sh [step…]     steps: setup lints build units binary deploy clients stores kill cluster; none means all
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-all=(setup lints build units binary deploy clients kill cluster)
+all=(setup lints build units binary deploy clients stores kill cluster)
 target=${CARGO_TARGET_DIR:-$PWD/target}
 export CARGO_TARGET_DIR=$target STREAMHOUSE_TOOLS=${STREAMHOUSE_TOOLS:-$target/compat}
 names=() results=() times=() causes=() failed=0
@@ -41,11 +41,11 @@ lints() {
     else skip "clippy" "no clippy in this toolchain"; fi
 }
 
-# The form without metrics first, so that target/release/agent is the full one afterwards.
+# The form without metrics and clouds first, so that target/release/agent is the full one afterwards.
 builds() {
-    run 20 "build without metrics" cargo build --release --locked -p agent --no-default-features || return 1
-    run 1 "no metrics crate in it" bash -c '! cargo tree --locked -p agent -e normal --no-default-features --prefix none |
-        grep -E "^(opentelemetry|prometheus)"' || true
+    run 20 "build without features" cargo build --release --locked -p agent --no-default-features || return 1
+    run 1 "no crate of theirs in it" bash -c '! cargo tree --locked -p agent -e normal --no-default-features --prefix none |
+        grep -E "^(opentelemetry|prometheus|opendal-service-(gcs|azblob))"' || true
     run 25 "build" cargo build --release --locked --workspace --all-targets
 }
 
@@ -61,6 +61,7 @@ main() {
             binary) run 3 "the built binary" scripts/test-agent-binary.sh "$target/release/agent" || true ;;
             deploy) run 5 "deploy files" scripts/test-deploy.sh "$target/release/agent" || true ;;
             clients) run 12 "clients" compat-tests/run.sh || true ;;
+            stores) run 3 "object stores" compat-tests/stores/run.sh || true ;;
             kill) run 15 "kill tests" compat-tests/kill/run.sh || true ;;
             cluster) run 10 "many agents" compat-tests/cluster/run.sh || true ;;
             *) echo "unknown step $step; there are: ${all[*]}" >&2; exit 2 ;;

@@ -16,6 +16,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
+# Variables that would give the agent a store or a database that no test meant.
+NOT_INHERITED = ("AWS_", "AZURE_", "GOOGLE_", "METADATA_", "OTEL_", "STORAGE_", "STREAMHOUSE_")
+
+
 def default_binary() -> Path:
     """The release build, or what STREAMHOUSE_AGENT names."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
@@ -49,7 +53,7 @@ class AgentProcess:
         self.process: subprocess.Popen | None = None
         self.ready_ms = 0.0
         self._environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "OTEL_", "STREAMHOUSE_"))},
+            **{k: v for k, v in os.environ.items() if not k.startswith(NOT_INHERITED)},
             "KAFKA_ADDRESS": self.kafka,
             "AGENT_ADDRESS": self.grpc,
             "METRICS_PORT": str(http),

@@ -1,6 +1,7 @@
 //! The settings of the agent: the one place that reads the environment and the command line.
 //!
-//! [`Arguments`] is what was said (every variable of DESIGN.md section 9 and its flag), [`Settings`] what it means:
+//! [`Arguments`] is what was said (every variable of DESIGN.md section 9 and its flag; those of the object store are in
+//! `store_settings.rs`), [`Settings`] what it means:
 //! parsed once, checked whole before anything is opened, then handed on as typed arguments. A bad value is one line
 //! and exit code 2. The help text of a setting states its trade-off, and its price where it has one.
 
@@ -10,6 +11,9 @@ use std::time::Duration;
 
 use broker::{BrokerSettings, StopPoint, TimeSource};
 use clap::Parser;
+
+pub(crate) use crate::store_settings::{AzureSettings, GcsSettings, S3Settings, StoreSettings};
+use crate::store_settings::{StoreArguments, store};
 
 /// Exit code for a bad value.
 pub(crate) const EXIT_BAD_SETTING: u8 = 2;
@@ -34,34 +38,13 @@ pub(crate) struct Arguments {
     #[arg(long, env, hide_env_values = true, default_value = "./data/metadata.db")]
     metadata_store: String,
 
-    /// Where records are: `file:///folder`, `memory://` (lost at exit), or `s3://bucket/prefix`. Unset: the S3 bucket
-    /// STREAMHOUSE_BUCKET if that or AWS_ENDPOINT_URL is set, else the folder ./data/store.
+    /// The database itself, where METADATA_STORE leads to a connection pooler in transaction mode (PgBouncer): for migrations,
+    /// and for hearing of changes at once (LISTEN) instead of asking three times a second.
     #[arg(long, env, hide_env_values = true)]
-    streamhouse_store: Option<String>,
+    metadata_session_store: Option<String>,
 
-    /// S3 bucket, where STREAMHOUSE_STORE does not name one [default: streamhouse-data]
-    #[arg(long, env, hide_env_values = true)]
-    streamhouse_bucket: Option<String>,
-
-    /// Endpoint of an S3-compatible store; unset: AWS.
-    #[arg(long, env, hide_env_values = true)]
-    aws_endpoint_url: Option<String>,
-
-    /// S3 region. Agents in another region pay for every byte that crosses.
-    #[arg(long, env, hide_env_values = true, default_value = "us-east-1")]
-    aws_region: String,
-
-    /// S3 key id; unset: the instance's or pod's role is asked. A flag is visible in the process list, a variable not.
-    #[arg(long, env, hide_env_values = true)]
-    aws_access_key_id: Option<String>,
-
-    /// S3 secret key. A flag is visible in the process list, a variable is not.
-    #[arg(long, env, hide_env_values = true)]
-    aws_secret_access_key: Option<String>,
-
-    /// S3 session token, with temporary keys.
-    #[arg(long, env, hide_env_values = true)]
-    aws_session_token: Option<String>,
+    #[command(flatten)]
+    store: StoreArguments,
 
     /// Folder of the read cache. Accepted, and not used by this version: reads go to memory, then to the store.
     #[arg(long, env, hide_env_values = true, default_value = "./data/cache")]
@@ -224,6 +207,8 @@ pub(crate) enum MetadataSettings {
     Postgres {
         /// As given, password and all.
         url: String,
+        /// The same database without a pooler before it, if that was said.
+        session_url: Option<String>,
     },
 }
 
@@ -241,50 +226,12 @@ impl MetadataSettings {
                 format!("sqlite {}", std::path::absolute(path).unwrap_or_else(|_| path.clone()).display())
             }
             // What stands before the host may hold a password, and so may the parameters.
-            Self::Postgres { url } => {
+            Self::Postgres { url, .. } => {
                 let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
                 let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
                 format!("postgres {}", rest.rsplit_once('@').map_or(rest, |(_, host)| host))
             }
         }
-    }
-}
-
-/// Where objects are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum StoreSettings {
-    /// A local folder, made durable.
-    File {
-        /// The folder; created at start.
-        root: PathBuf,
-    },
-    /// This process's memory.
-    Memory,
-    /// S3 or a store that speaks its protocol.
-    S3(S3Settings),
-}
-
-/// How to reach a bucket.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct S3Settings {
-    pub(crate) bucket: String,
-    /// Keys start with it; empty: none.
-    pub(crate) prefix: String,
-    pub(crate) endpoint: Option<String>,
-    pub(crate) region: String,
-    /// Key id, secret, session token; `None`: from the instance's role.
-    pub(crate) keys: Option<(String, String, Option<String>)>,
-}
-
-impl std::fmt::Debug for S3Settings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Keys stay out of logs.
-        f.debug_struct("S3Settings")
-            .field("bucket", &self.bucket)
-            .field("prefix", &self.prefix)
-            .field("endpoint", &self.endpoint)
-            .field("region", &self.region)
-            .finish_non_exhaustive()
     }
 }
 
@@ -329,10 +276,10 @@ impl Settings {
 
     fn new(said: Arguments) -> Result<Self, String> {
         let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let metadata = metadata(&said.metadata_store)?;
-        let store = store(&said)?;
-        let is_shared =
-            matches!(store, StoreSettings::S3(_)) || said.streamhouse_store.as_ref().is_some_and(|url| !url.is_empty());
+        let metadata = metadata(&said.metadata_store, said.metadata_session_store)?;
+        let store = store(&said.store)?;
+        let is_named = said.store.streamhouse_store.as_ref().is_some_and(|url| !url.is_empty());
+        let is_shared = store.is_remote() || is_named;
         if matches!(metadata, MetadataSettings::Postgres { .. }) && !is_shared {
             return Err("METADATA_STORE: with PostgreSQL the objects must be where all agents reach them: set \
                         STREAMHOUSE_STORE (or STREAMHOUSE_BUCKET); a folder only if it says so itself"
@@ -343,7 +290,7 @@ impl Settings {
         let http = Listen { host: grpc.host.clone(), port: said.metrics_port };
         let kafka_advertised = advertised("KAFKA_ADVERTISED_ADDRESS", said.kafka_advertised_address)?;
         let grpc_advertised = advertised("AGENT_ADVERTISED_ADDRESS", said.agent_advertised_address)?;
-        let on_this_machine = !matches!(store, StoreSettings::S3(_));
+        let on_this_machine = !store.is_remote();
         let (interval_ms, bytes) = if on_this_machine { (0, 1 << 20) } else { (100, 8 << 20) };
         let broker = BrokerSettings {
             agent_id: said.agent_id.filter(|id| !id.is_empty()).unwrap_or_else(|| host_name.clone()),
@@ -421,9 +368,17 @@ fn check_ranges(broker: &BrokerSettings, shutdown_timeout: Duration) -> Result<(
     within("SHUTDOWN_TIMEOUT", !shutdown_timeout.is_zero(), "more than 0")
 }
 
-fn metadata(said: &str) -> Result<MetadataSettings, String> {
-    if said.starts_with("postgres://") || said.starts_with("postgresql://") {
-        return Ok(MetadataSettings::Postgres { url: said.to_owned() });
+fn metadata(said: &str, session: Option<String>) -> Result<MetadataSettings, String> {
+    let is_postgres = |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
+    let session_url = session.filter(|url| !url.is_empty());
+    if session_url.as_ref().is_some_and(|url| !is_postgres(url)) {
+        return Err("METADATA_SESSION_STORE is not a postgres:// URL".to_owned());
+    }
+    if is_postgres(said) {
+        return Ok(MetadataSettings::Postgres { url: said.to_owned(), session_url });
+    }
+    if session_url.is_some() {
+        return Err("METADATA_SESSION_STORE is for a METADATA_STORE on PostgreSQL".to_owned());
     }
     let path = said.strip_prefix("sqlite://").or_else(|| said.strip_prefix("sqlite:")).unwrap_or(said);
     if path.is_empty() {
@@ -436,50 +391,6 @@ fn metadata(said: &str) -> Result<MetadataSettings, String> {
         return Err("METADATA_STORE: metadata in memory would lose every topic at exit; give a path".to_owned());
     }
     Ok(MetadataSettings::Sqlite { path: PathBuf::from(path) })
-}
-
-fn store(said: &Arguments) -> Result<StoreSettings, String> {
-    let filled = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
-    let bucket = filled(&said.streamhouse_bucket);
-    let Some(url) = filled(&said.streamhouse_store) else {
-        if bucket.is_none() && filled(&said.aws_endpoint_url).is_none() {
-            return Ok(StoreSettings::File { root: PathBuf::from("./data/store") });
-        }
-        return s3(said, bucket.unwrap_or_else(|| "streamhouse-data".to_owned()), String::new());
-    };
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return Err(format!("STREAMHOUSE_STORE: {url:?} is not a URL; for a folder write file:///folder"));
-    };
-    match scheme {
-        "file" if rest.is_empty() => Err("STREAMHOUSE_STORE: file:// names no folder".to_owned()),
-        "file" => Ok(StoreSettings::File { root: PathBuf::from(rest) }),
-        "memory" => Ok(StoreSettings::Memory),
-        "s3" => {
-            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-            if bucket.is_empty() {
-                return Err("STREAMHOUSE_STORE: s3:// names no bucket".to_owned());
-            }
-            s3(said, bucket.to_owned(), prefix.trim_matches('/').to_owned())
-        }
-        "gs" | "az" => Err(format!("STREAMHOUSE_STORE: {scheme}:// is not in this build; use s3:// or file://")),
-        _ => Err(format!("STREAMHOUSE_STORE: unknown scheme {scheme:?}; use file, memory or s3")),
-    }
-}
-
-fn s3(said: &Arguments, bucket: String, prefix: String) -> Result<StoreSettings, String> {
-    let filled = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
-    let endpoint = filled(&said.aws_endpoint_url);
-    if let Some(endpoint) = &endpoint
-        && !(endpoint.starts_with("http://") || endpoint.starts_with("https://"))
-    {
-        return Err(format!("AWS_ENDPOINT_URL: {endpoint:?} does not begin with http:// or https://"));
-    }
-    let keys = match (filled(&said.aws_access_key_id), filled(&said.aws_secret_access_key)) {
-        (Some(id), Some(secret)) => Some((id, secret, filled(&said.aws_session_token))),
-        (None, None) => None,
-        _ => return Err("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set together".to_owned()),
-    };
-    Ok(StoreSettings::S3(S3Settings { bucket, prefix, endpoint, region: said.aws_region.clone(), keys }))
 }
 
 /// `host:port`, `[v6]:port` or `:port`.

@@ -46,6 +46,41 @@ fn the_store_follows_url_bucket_and_endpoint() {
     assert_eq!(folder(""), StoreSettings::File { root: PathBuf::from("./data/store") });
 }
 
+#[cfg(feature = "gcs")]
+#[test]
+fn a_bucket_of_google_is_a_url_and_a_stand_in_needs_no_scheme() {
+    let gcs = |flags: &[&str]| match good(flags).store {
+        StoreSettings::Gcs(gcs) => gcs,
+        other => panic!("{other:?}"),
+    };
+    let named = gcs(&["--streamhouse-store", "gs://b/some/prefix/"]);
+    assert_eq!((named.bucket.as_str(), named.prefix.as_str()), ("b", "some/prefix"));
+    assert_eq!((named.emulator, named.credentials_file), (None, None));
+    for host in ["h:1", "http://h:1", "http://h:1/"] {
+        let stand_in = gcs(&["--streamhouse-store", "gs://b", "--storage-emulator-host", host]);
+        assert_eq!(stand_in.emulator.as_deref(), Some("http://h:1"));
+    }
+}
+
+#[cfg(feature = "azure")]
+#[test]
+fn a_container_of_azure_takes_either_name_of_account_and_key_and_shows_no_secret() {
+    let azure = |flags: &[&str]| match good(flags).store {
+        StoreSettings::Azure(azure) => azure,
+        other => panic!("{other:?}"),
+    };
+    let cli = ["--azure-storage-account", "a", "--azure-storage-key", "secret"];
+    let others = ["--azure-storage-account-name", "a", "--azure-storage-account-key", "secret"];
+    for names in [cli, others] {
+        let named = azure(&[&["--streamhouse-store", "az://c/p"], names.as_slice()].concat());
+        assert_eq!((named.container.as_str(), named.prefix.as_str()), ("c", "p"));
+        assert_eq!((named.account.as_deref(), named.key.as_deref()), (Some("a"), Some("secret")));
+        assert!(!format!("{named:?}").contains("secret"), "{named:?}");
+    }
+    let whole = azure(&["--streamhouse-store", "az://c", "--azure-storage-connection-string", "AccountKey=secret"]);
+    assert!(whole.connection_string.is_some() && !format!("{whole:?}").contains("secret"));
+}
+
 #[test]
 fn a_billed_store_flushes_less_often_unless_told() {
     let billed = good(&["--streamhouse-bucket", "b"]).broker;
@@ -96,8 +131,26 @@ fn every_bad_value_is_one_line_that_names_its_setting() {
         ("GARBAGE_INTERVAL", &["--garbage-interval", "0"]),
         ("METADATA_STORE", &["--metadata-store", "mysql://h/d"]),
         ("METADATA_STORE", &["--metadata-store", ""]),
-        ("not in this build", &["--streamhouse-store", "gs://b"]),
-        ("not in this build", &["--streamhouse-store", "az://b"]),
+        #[cfg(not(feature = "gcs"))]
+        ("feature gcs", &["--streamhouse-store", "gs://b"]),
+        #[cfg(not(feature = "azure"))]
+        ("feature azure", &["--streamhouse-store", "az://b"]),
+        ("names no bucket", &["--streamhouse-store", "gs:///p"]),
+        ("names no container", &["--streamhouse-store", "az://"]),
+        #[cfg(feature = "gcs")]
+        (
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            &["--streamhouse-store", "gs://b", "--google-application-credentials", "/not/there"],
+        ),
+        #[cfg(feature = "azure")]
+        ("AZURE_STORAGE_ACCOUNT", &["--streamhouse-store", "az://c"]),
+        #[cfg(feature = "azure")]
+        ("AZURE_STORAGE_ENDPOINT", &["--streamhouse-store", "az://c", "--azure-storage-endpoint", "h:1"]),
+        ("METADATA_SESSION_STORE", &["--metadata-session-store", "postgres://h/d"]),
+        (
+            "METADATA_SESSION_STORE",
+            &["--metadata-store", "postgres://h/d", "--metadata-session-store", "h", "--streamhouse-bucket", "b"],
+        ),
         ("unknown scheme", &["--streamhouse-store", "ftp://b"]),
         ("not a URL", &["--streamhouse-store", "/folder"]),
         ("names no bucket", &["--streamhouse-store", "s3://"]),
@@ -146,7 +199,7 @@ fn a_shared_database_needs_a_store_that_was_named_and_shows_no_password() {
     for scheme in ["postgres", "postgresql"] {
         let url = format!("{scheme}://user:secret@db:5432/meta?password=hidden");
         let settings = good(&["--metadata-store", &url, "--streamhouse-store", "file:///shared"]);
-        assert_eq!(settings.metadata, MetadataSettings::Postgres { url });
+        assert_eq!(settings.metadata, MetadataSettings::Postgres { url, session_url: None });
         assert_eq!(settings.metadata.location(), "postgres db:5432/meta");
         assert!(!format!("{settings:?}").contains("secret") && !format!("{settings:?}").contains("hidden"));
     }
@@ -158,12 +211,18 @@ fn help_lists_every_variable() {
     let Err(Refusal::Asked(text)) = parse(&["--help"]) else { panic!("help was not given") };
     let variables = [
         "METADATA_STORE",
+        "METADATA_SESSION_STORE",
         "STREAMHOUSE_STORE",
         "STREAMHOUSE_BUCKET",
         "AWS_ENDPOINT_URL",
         "AWS_REGION",
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "STORAGE_EMULATOR_HOST",
+        "AZURE_STORAGE_ACCOUNT",
+        "AZURE_STORAGE_KEY",
+        "AZURE_STORAGE_CONNECTION_STRING",
         "STREAMHOUSE_CACHE",
         "AGENT_ID",
         "AGENT_ADDRESS",

@@ -11,7 +11,9 @@ mod front_ends;
 mod http;
 mod local_store;
 mod object_store;
+mod remote_store;
 mod shutdown;
+mod store_settings;
 mod telemetry;
 
 use std::io::Write as _;
@@ -230,8 +232,9 @@ impl Metadata {
             MetadataSettings::Sqlite { path } => {
                 Self::Sqlite(Arc::new(SqliteStore::open(path, SqliteOptions { new_cluster_id }).await?))
             }
-            MetadataSettings::Postgres { url } => {
-                Self::Postgres(Arc::new(PostgresStore::open(url, PostgresOptions { new_cluster_id }).await?))
+            MetadataSettings::Postgres { url, session_url } => {
+                let options = PostgresOptions { new_cluster_id, session_url: session_url.clone() };
+                Self::Postgres(Arc::new(PostgresStore::open(url, options).await?))
             }
         })
     }

@@ -9,13 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use opendal::layers::{ConcurrentLimitLayer, RetryLayer, TimeoutLayer};
-use opendal::{ErrorKind, HttpTransporter, Operator, services};
-use opendal_http_transport_reqwest::ReqwestTransport;
-use rand::TryRngCore as _;
-use rand::rngs::OsRng;
+use opendal::{Operator, services};
 
-use crate::config::{S3Settings, StoreSettings};
+use crate::config::StoreSettings;
 use crate::local_store::DurableWrites;
+use crate::remote_store::{self, Place};
 
 /// Operations on the store at the same time, of all kinds.
 const OPERATIONS_MAX: usize = 256;
@@ -26,9 +24,6 @@ const DISK_IO_TIMEOUT: Duration = Duration::from_secs(30);
 const RETRIES: usize = 5;
 const FIRST_RETRY_DELAY: Duration = Duration::from_millis(50);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(2);
-/// S3 closes idle connections after 10 to 20 s; a client that keeps them longer meets a dead one.
-const IDLE_CONNECTION_MAX: Duration = Duration::from_secs(8);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// An open store and how to name it to people.
 pub(crate) struct ObjectStore {
@@ -60,7 +55,13 @@ pub(crate) async fn open(settings: &StoreSettings) -> Result<ObjectStore> {
             let operator = Operator::new(services::Memory::default()).context("object store")?;
             Ok(ObjectStore { operator: dependable(operator, IO_TIMEOUT), location: "memory://".to_owned() })
         }
-        StoreSettings::S3(s3) => open_s3(s3).await,
+        StoreSettings::S3(s3) => open_remote(remote_store::s3(s3)?).await,
+        #[cfg(feature = "gcs")]
+        StoreSettings::Gcs(gcs) => open_remote(remote_store::gcs(gcs)?).await,
+        #[cfg(feature = "azure")]
+        StoreSettings::Azure(azure) => open_remote(remote_store::azure(azure)?).await,
+        #[cfg(not(all(feature = "gcs", feature = "azure")))]
+        _ => Err(anyhow!("object store: not in this build")),
     }
 }
 
@@ -77,82 +78,17 @@ fn dependable(operator: Operator, io_timeout: Duration) -> Operator {
         .layer(retries)
 }
 
-async fn open_s3(s3: &S3Settings) -> Result<ObjectStore> {
-    let mut service = services::S3::default().bucket(&s3.bucket).region(&s3.region).root(&s3.prefix);
-    if let Some(endpoint) = &s3.endpoint {
-        service = service.endpoint(endpoint);
-    }
-    if let Some((id, secret, token)) = &s3.keys {
-        // Keys that were given are used alone: no file or metadata service overrides them.
-        service = service.access_key_id(id).secret_access_key(secret).disable_config_load().disable_ec2_metadata();
-        if let Some(token) = token {
-            service = service.session_token(token);
-        }
-    }
-    let operator = Operator::new(service).context("object store")?;
-    let transport = HttpTransporter::new(ReqwestTransport::new(http_client()?));
-    let context = operator.base_context().clone().with_http_transport(transport);
-    let operator = dependable(operator.with_context(context), IO_TIMEOUT);
-    let location = match s3.prefix.as_str() {
-        "" => format!("s3://{}", s3.bucket),
-        prefix => format!("s3://{}/{prefix}", s3.bucket),
-    };
-    check_bucket(&operator, s3, &location).await?;
-    Ok(ObjectStore { operator, location })
-}
-
-/// What the agent will do there, once: a listing, whose answer tells a missing bucket from a missing object, and a small object
-/// that is written, read and deleted.
-async fn check_bucket(operator: &Operator, s3: &S3Settings, location: &str) -> Result<()> {
-    // A name of its own: another agent may be starting at the same time.
-    let probe = format!("probe-{:016x}", OsRng.try_next_u64().context("random number")?);
-    let endpoint = s3.endpoint.as_deref().unwrap_or("AWS");
-    let at = |what: &'static str| {
-        move |error: opendal::Error| match error.kind() {
-            _ if is_wrong_region(&error) => {
-                anyhow!("object store: {location} at {endpoint} is not in region {:?}; set AWS_REGION", s3.region)
-            }
-            ErrorKind::NotFound | ErrorKind::ConfigInvalid if error.to_string().contains("NoSuchBucket") => {
-                anyhow!("object store: bucket {:?} does not exist at {endpoint}", s3.bucket)
-            }
-            ErrorKind::PermissionDenied => {
-                anyhow!("object store: {location} at {endpoint} does not let these credentials {what}")
-            }
-            _ => anyhow!("object store: {location} at {endpoint} does not answer: {}", one_line(&error)),
-        }
-    };
-    operator.list_with("/").limit(1).await.map_err(at("list objects"))?;
-    operator.write(&probe, "probe").await.map_err(at("write objects"))?;
-    operator.read(&probe).await.map_err(at("read objects"))?;
-    operator.delete(&probe).await.map_err(at("delete objects"))
-}
-
-/// A bucket elsewhere answers a redirection, or that the signature names the wrong region.
-fn is_wrong_region(error: &opendal::Error) -> bool {
-    let text = error.to_string();
-    ["AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException"]
-        .iter()
-        .any(|code| text.contains(code))
-}
-
-/// OpenDAL's errors span lines when printed in full.
-fn one_line(error: &opendal::Error) -> String {
-    let text = error.to_string();
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn http_client() -> Result<reqwest::Client> {
-    // Fails only if another provider was installed before, which would serve as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .pool_idle_timeout(IDLE_CONNECTION_MAX)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .no_proxy()
-        .build()
-        .context("object store: HTTP client")
+/// With the layers, and tried.
+async fn open_remote((operator, place): (Operator, Place)) -> Result<ObjectStore> {
+    let operator = dependable(operator, IO_TIMEOUT);
+    remote_store::check(&operator, &place).await?;
+    Ok(ObjectStore { operator, location: place.location })
 }
 
 #[cfg(test)]
 #[path = "object_store_tests.rs"]
 mod tests;
+
+#[cfg(all(test, feature = "gcs", feature = "azure"))]
+#[path = "remote_store_tests.rs"]
+mod remote_tests;

@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 
+use opendal::ErrorKind;
 use s3_server::Server;
 
 use super::*;
+use crate::config::S3Settings;
 
 #[tokio::test]
 async fn a_folder_is_created_and_used() {

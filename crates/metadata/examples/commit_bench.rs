@@ -41,7 +41,7 @@ async fn main() {
 }
 
 async fn on_postgres(url: &str) {
-    let options = PostgresOptions { new_cluster_id: uuid::Uuid::from_u128(1) };
+    let options = PostgresOptions { new_cluster_id: uuid::Uuid::from_u128(1), session_url: None };
     let store = PostgresStore::open(url, options).await.expect("opens a new database");
     let mut session = leased(&store, 1_000).await;
     println!("ranges  commits/s   p50 us   p99 us  CPU us/commit");

@@ -30,7 +30,17 @@ mod postgres {
     use metadata::PostgresStore;
 
     async fn make() -> (PostgresStore, ()) {
-        (super::postgres_server::store().await, ())
+        (super::postgres_server::store(super::postgres_server::Way::Direct).await, ())
+    }
+
+    metadata::conformance_tests!(super::make);
+}
+
+mod pgbouncer {
+    use metadata::PostgresStore;
+
+    async fn make() -> (PostgresStore, ()) {
+        (super::postgres_server::store(super::postgres_server::Way::Pooled).await, ())
     }
 
     metadata::conformance_tests!(super::make);

@@ -1,4 +1,4 @@
-//! The same random history on the model, SQLite and PostgreSQL: every outcome is the same, clocks aside.
+//! The same random history on the model, SQLite, PostgreSQL, and PostgreSQL through PgBouncer: every outcome is the same, clocks aside.
 
 mod postgres_server;
 
@@ -8,6 +8,7 @@ use metadata::{
     FoundObject, MemoryStore, MetadataStore, Segments, Sessions, SqliteOptions, SqliteStore,
     conformance::fixture::{key, new_topic, object_key, range, reference, registration, segment, topic_id},
 };
+use postgres_server::Way;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use segment::{OrganizationId, SessionId};
 
@@ -234,9 +235,10 @@ async fn random_histories_have_the_same_outcomes_in_all_stores() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let options = SqliteOptions { new_cluster_id: uuid::Uuid::from_u128(7) };
         let sqlite = SqliteStore::open(&folder.path().join("metadata.db"), options).await.expect("opens");
-        let postgres = postgres_server::store().await;
+        let postgres = postgres_server::store(Way::Direct).await;
+        let pooled = postgres_server::store(Way::Pooled).await;
         let memory = MemoryStore::new(uuid::Uuid::from_u128(7), || 0);
-        let mut versions = [0; 3];
+        let mut versions = [0; 4];
         // A start in which something can happen, then chance.
         let start =
             [Step::Open(0), Step::Create { topic: 0, name: 0, partitions: 3 }, Step::Acquire { session: 1, topic: 0 }];
@@ -254,10 +256,16 @@ async fn random_histories_have_the_same_outcomes_in_all_stores() {
                 apply(&postgres, &step, &mut versions[2]).await,
                 "PostgreSQL, seed {seed}, step {number}: {step:?}"
             );
+            assert_eq!(
+                model,
+                apply(&pooled, &step, &mut versions[3]).await,
+                "PgBouncer, seed {seed}, step {number}: {step:?}"
+            );
             accepted += model.matches("Accepted").count();
         }
         sqlite.close().await;
         postgres.close().await;
+        pooled.close().await;
     }
     assert!(accepted > 300, "only {accepted} accepted ranges: the histories say little");
 }

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use segment::{OrganizationId, SessionId, TopicId};
-use sqlx::{
-    PgConnection,
-    postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgRow},
-};
+use sqlx::postgres::{PgListener, PgPoolOptions, PgRow};
 use tokio::sync::watch;
 
 use super::{
-    PostgresStore, changed, column, key_columns, not_committed,
+    PostgresStore, changed, column,
+    connect::Connector,
+    key_columns,
+    link::Link,
+    not_committed,
     sessions::{SELECT_AGENTS, agent_row},
     topics::topic_row,
 };
@@ -38,7 +39,7 @@ pub(super) async fn read(store: &PostgresStore, since: i64) -> Result<Changes, S
     })
 }
 
-async fn read_in_transaction(connection: &mut PgConnection, since: i64) -> Result<Changes, StoreError> {
+async fn read_in_transaction(connection: &mut Link, since: i64) -> Result<Changes, StoreError> {
     changed(connection, sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")).await?;
     let version = sqlx::query_scalar("SELECT version FROM cluster");
     let version: i64 = version.fetch_one(&mut *connection).await.map_err(not_committed)?;
@@ -63,22 +64,22 @@ async fn read_in_transaction(connection: &mut PgConnection, since: i64) -> Resul
     Ok(changes)
 }
 
-async fn select(connection: &mut PgConnection, sql: &'static str, since: i64) -> Result<Vec<PgRow>, StoreError> {
+async fn select(connection: &mut Link, sql: &'static str, since: i64) -> Result<Vec<PgRow>, StoreError> {
     sqlx::query(sql).bind(since).fetch_all(connection).await.map_err(not_committed)
 }
 
 /// Hears of new versions until it is aborted. What is missed while the connection is away is found by the readers' poll.
-pub(super) async fn listen(connect: PgConnectOptions, version: watch::Sender<i64>) {
+pub(super) async fn listen(session: Connector, version: watch::Sender<i64>) {
     loop {
-        if let Err(error) = listen_once(&connect, &version).await {
+        if let Err(error) = listen_once(&session, &version).await {
             tracing::debug!(%error, "the connection that listens for changes ended");
         }
         tokio::time::sleep(RECONNECT_PAUSE).await;
     }
 }
 
-async fn listen_once(connect: &PgConnectOptions, version: &watch::Sender<i64>) -> Result<(), sqlx::Error> {
-    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(connect.clone());
+async fn listen_once(session: &Connector, version: &watch::Sender<i64>) -> Result<(), sqlx::Error> {
+    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(session.options().clone());
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.listen("streamhouse_changes").await?;
     loop {

@@ -14,10 +14,10 @@
 //! - ranges and snapshots go in for moved partitions only.
 
 use segment::SessionId;
-use sqlx::{PgConnection, postgres::PgRow};
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::{Statement, changed, column};
+use super::{Statement, changed, column, link::Link};
 use crate::{RangeCommit, RangeOutcome, SNAPSHOTS_KEPT, SegmentCommit, StoreError};
 
 /// $1 session, $2 lane sequence, $3 organization, $4 object key, $5 object bytes, then one array per field of the ranges.
@@ -92,7 +92,7 @@ pub(super) enum Committed {
 
 /// Runs the statement; `failed` says what its errors mean (it may be a transaction of its own).
 pub(super) async fn commit_segment(
-    connection: &mut PgConnection,
+    connection: &mut Link,
     session: SessionId,
     segment: &SegmentCommit,
     failed: fn(sqlx::Error) -> StoreError,
@@ -102,7 +102,7 @@ pub(super) async fn commit_segment(
 }
 
 /// Drops snapshots that a segment's own made superfluous; `false` if it had none.
-pub(super) async fn drop_snapshots(connection: &mut PgConnection, segment: &SegmentCommit) -> Result<(), StoreError> {
+pub(super) async fn drop_snapshots(connection: &mut Link, segment: &SegmentCommit) -> Result<(), StoreError> {
     let with: Vec<_> = segment.ranges.iter().filter(|range| range.snapshot.is_some()).collect();
     if with.is_empty() {
         return Ok(());

@@ -9,23 +9,18 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use sqlx::{
-    ConnectOptions, Connection, PgConnection,
-    postgres::{PgConnectOptions, PgRow},
-};
+use sqlx::postgres::PgRow;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
     time::Instant,
 };
 
-use super::{Statement, commit_error, not_committed};
+use super::{Statement, commit_error, connect::Connector, link::Link, not_committed};
 use crate::StoreError;
 
 /// Longest wait for an answer, the time in line included: then the database is taken for unreachable.
 const CALL_MAX: Duration = Duration::from_secs(10);
-/// Longest wait for a connection.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// A connection that was used so recently is taken to be alive.
 const IDLE_UNCHECKED: Duration = Duration::from_millis(100);
 /// Work that may wait in line for one connection.
@@ -36,7 +31,7 @@ type Job = Box<dyn for<'c> FnOnce(&'c mut Connected) -> BoxFuture<'c, ()> + Send
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Owned {
-    connect: PgConnectOptions,
+    connector: Connector,
     task: Mutex<Option<Task>>,
     closed: AtomicBool,
 }
@@ -49,21 +44,21 @@ struct Task {
 
 /// The connection, if it is open.
 struct Connected {
-    connect: PgConnectOptions,
-    connection: Option<PgConnection>,
+    connector: Connector,
+    link: Option<Link>,
     used: Instant,
 }
 
 impl Owned {
     /// Connects when first used.
-    pub(super) fn new(connect: PgConnectOptions) -> Self {
-        Self { connect, task: Mutex::new(None), closed: AtomicBool::new(false) }
+    pub(super) fn new(connector: Connector) -> Self {
+        Self { connector, task: Mutex::new(None), closed: AtomicBool::new(false) }
     }
 
     /// Runs one transaction.
     pub(super) async fn transact<T, E>(
         &self,
-        body: impl for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+        body: impl for<'c> FnOnce(&'c mut Link) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
     ) -> Result<T, E>
     where
         T: Send + 'static,
@@ -84,17 +79,12 @@ impl Owned {
     /// its outcome open.
     pub(super) async fn run_alone<T: Send + 'static>(
         &self,
-        body: impl for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
+        body: impl for<'c> FnOnce(&'c mut Link) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.call(|reply| {
             Box::new(move |connected| {
                 Box::pin(async move {
-                    let done = match connected.live().await {
-                        Ok(connection) => body(connection).await,
-                        Err(error) => Err(error),
-                    };
-                    connected.settle(&done);
-                    let _ = reply.send(done);
+                    let _ = reply.send(connected.alone(body).await);
                 })
             })
         })
@@ -106,10 +96,7 @@ impl Owned {
         let rows = self.run_alone(move |connection| {
             Box::pin(async move { statement.fetch_all(connection).await.map_err(not_committed) })
         });
-        rows.await.map_err(|error| match error {
-            StoreError::Unknown(source) => StoreError::NotCommitted(source),
-            other => other,
-        })
+        rows.await.map_err(before_commit)
     }
 
     async fn call<T, E>(&self, job: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Job) -> Result<T, E>
@@ -144,7 +131,7 @@ impl Owned {
             return Some(running.jobs.clone());
         }
         let (jobs, queue) = mpsc::channel(WAITING_MAX);
-        let connected = Connected { connect: self.connect.clone(), connection: None, used: Instant::now() };
+        let connected = Connected { connector: self.connector.clone(), link: None, used: Instant::now() };
         *task = Some(Task { jobs: jobs.clone(), handle: tokio::spawn(connected.run(queue)) });
         Some(jobs)
     }
@@ -178,53 +165,84 @@ impl Connected {
         while let Some(job) = queue.recv().await {
             job(&mut self).await;
         }
-        if let Some(connection) = self.connection {
-            let _ = connection.close().await;
+        if let Some(link) = self.link {
+            link.close().await;
         }
     }
 
-    async fn get(&mut self) -> Result<&mut PgConnection, StoreError> {
-        if self.connection.is_none() {
-            let connecting = tokio::time::timeout(CONNECT_MAX, self.connect.connect()).await;
-            let connected = connecting.map_err(|_| StoreError::NotCommitted("no connection in time".into()))?;
-            self.connection = Some(connected.map_err(not_committed)?);
+    async fn get(&mut self) -> Result<&mut Link, StoreError> {
+        if self.link.is_none() {
+            self.link = Some(self.connector.connect().await.map_err(not_committed)?);
         }
-        self.connection.as_mut().ok_or_else(|| StoreError::NotCommitted("no connection".into()))
+        self.begun()
     }
 
     /// A connection that answers, or answered a moment ago: one that stood idle may have ended without a word.
-    async fn live(&mut self) -> Result<&mut PgConnection, StoreError> {
+    async fn live(&mut self) -> Result<&mut Link, StoreError> {
         let now = Instant::now();
         let is_idle = now.duration_since(self.used) > IDLE_UNCHECKED;
         self.used = now;
-        if let Some(connection) = self.connection.as_mut().filter(|_| is_idle)
-            && connection.ping().await.is_err()
+        if let Some(link) = self.link.as_mut().filter(|_| is_idle)
+            && !link.is_alive().await
         {
-            self.connection = None;
+            self.link = None;
         }
         self.get().await
     }
 
     async fn transaction<T, E: From<StoreError>>(
         &mut self,
-        body: impl for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>>,
+        body: impl for<'c> FnOnce(&'c mut Link) -> BoxFuture<'c, Result<T, E>>,
     ) -> Result<T, E> {
-        let connection = self.live().await?;
-        if let Err(error) = sqlx::raw_sql("BEGIN").execute(&mut *connection).await {
-            self.connection = None;
-            return Err(not_committed(error).into());
+        let done = body(self.begin().await?).await;
+        self.conclude(done).await
+    }
+
+    /// One statement, which is a transaction of its own where the server is our own. Through a pooler it is put into one, so
+    /// nothing that goes wrong before its COMMIT happened.
+    async fn alone<T>(
+        &mut self,
+        body: impl for<'c> FnOnce(&'c mut Link) -> BoxFuture<'c, Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        if self.connector.is_pooled() {
+            let done = body(self.begin().await?).await.map_err(before_commit);
+            return self.conclude(done).await;
         }
-        match body(connection).await {
+        let done = match self.live().await {
+            Ok(link) => body(link).await,
+            Err(error) => Err(error),
+        };
+        self.settle(&done);
+        done
+    }
+
+    async fn begin(&mut self) -> Result<&mut Link, StoreError> {
+        if let Err(error) = self.live().await?.begin().await {
+            self.link = None;
+            return Err(not_committed(error));
+        }
+        self.begun()
+    }
+
+    /// The connection that is open, on which a transaction was begun; never a new one.
+    fn begun(&mut self) -> Result<&mut Link, StoreError> {
+        self.link.as_mut().ok_or_else(|| StoreError::NotCommitted("no connection".into()))
+    }
+
+    /// Commits what was done, or takes it back.
+    async fn conclude<T, E: From<StoreError>>(&mut self, done: Result<T, E>) -> Result<T, E> {
+        let link = self.begun()?;
+        match done {
             Ok(value) => {
-                let committed = sqlx::raw_sql("COMMIT").execute(connection).await.map(|_| ()).map_err(commit_error);
+                let committed = link.commit().await.map_err(commit_error);
                 self.settle(&committed);
                 committed?;
                 Ok(value)
             }
             Err(error) => {
                 // A connection that cannot roll back is of no use; closing it rolls back too.
-                if sqlx::raw_sql("ROLLBACK").execute(connection).await.is_err() {
-                    self.connection = None;
+                if link.roll_back().await.is_err() {
+                    self.link = None;
                 }
                 Err(error)
             }
@@ -234,7 +252,15 @@ impl Connected {
     /// After an error but a fence the connection goes.
     fn settle<T>(&mut self, outcome: &Result<T, StoreError>) {
         if !matches!(outcome, Ok(_) | Err(StoreError::Fenced)) {
-            self.connection = None;
+            self.link = None;
         }
+    }
+}
+
+/// What an error means where COMMIT was not sent yet, or where there is nothing to commit.
+fn before_commit(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Unknown(source) => StoreError::NotCommitted(source),
+        other => other,
     }
 }

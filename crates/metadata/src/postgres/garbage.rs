@@ -1,8 +1,6 @@
 //! Claims of garbage collection: nothing is deleted from the bucket but what a tombstone holds.
 
-use sqlx::PgConnection;
-
-use super::{changed, column, not_committed};
+use super::{changed, column, link::Link, not_committed};
 use crate::{Claim, FoundObject, StoreError};
 
 /// What is known of a key: whether it is a segment, and whether that has ranges. The lock keeps it so.
@@ -17,7 +15,7 @@ const NOTE_COLLECTED: &str = "
     UPDATE sessions AS u SET last_collected = greatest(u.last_collected, s.lane_sequence)
       FROM segments AS s WHERE s.object_key = $1 AND u.session = s.session";
 
-pub(super) async fn claim(connection: &mut PgConnection, object: &FoundObject) -> Result<Claim, StoreError> {
+pub(super) async fn claim(connection: &mut Link, object: &FoundObject) -> Result<Claim, StoreError> {
     let known = sqlx::query("SELECT 1 FROM sessions WHERE session = $1").bind(object.session.0);
     if known.fetch_optional(&mut *connection).await.map_err(not_committed)?.is_none() {
         return Ok(Claim::UnknownSession);
@@ -44,14 +42,14 @@ pub(super) async fn claim(connection: &mut PgConnection, object: &FoundObject) -
 }
 
 /// Turns a segment without ranges into a tombstone.
-async fn bury(connection: &mut PgConnection, object_key: &str) -> Result<(), StoreError> {
+async fn bury(connection: &mut Link, object_key: &str) -> Result<(), StoreError> {
     for sql in [NOTE_COLLECTED, "UPDATE segments SET kind = 0 WHERE object_key = $1"] {
         changed(connection, sqlx::query(sql).bind(object_key.to_owned())).await?;
     }
     Ok(())
 }
 
-pub(super) async fn claim_unreferenced(connection: &mut PgConnection, limit: u32) -> Result<Vec<String>, StoreError> {
+pub(super) async fn claim_unreferenced(connection: &mut Link, limit: u32) -> Result<Vec<String>, StoreError> {
     let find = "
         SELECT s.object_key, s.kind = 1 FROM segments AS s
          WHERE CASE s.kind
@@ -72,10 +70,7 @@ pub(super) async fn claim_unreferenced(connection: &mut PgConnection, limit: u32
     Ok(keys)
 }
 
-pub(super) async fn forget_tombstones(
-    connection: &mut PgConnection,
-    object_keys: Vec<String>,
-) -> Result<u64, StoreError> {
+pub(super) async fn forget_tombstones(connection: &mut Link, object_keys: Vec<String>) -> Result<u64, StoreError> {
     let forget = "
         DELETE FROM segments AS s WHERE s.object_key = ANY ($1) AND s.kind = 0
            AND NOT EXISTS (SELECT 1 FROM sessions AS u WHERE u.session = s.session AND u.active)";

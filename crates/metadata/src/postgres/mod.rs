@@ -3,7 +3,7 @@
 //! Every transaction runs on a connection that one task owns ([`connection`]); callers send it work and wait, so a caller
 //! that goes away never cuts a transaction in two, and one that waits too long gives up the connection with it.
 //! Segment commits, renewals, other writes and reads have connections of their own: a renewal never waits for anything
-//! but its own row.
+//! but its own row. With a pooler before the database ([`link`]) the same transactions take more round trips.
 //!
 //! Lock order, the same everywhere, so that no two transactions wait for each other: the version row (of transactions
 //! that raise it), then sessions, then partitions by (topic id, partition). READ COMMITTED: a statement that waited for a
@@ -11,8 +11,11 @@
 
 mod changes;
 mod commit;
+mod connect;
 mod connection;
 mod garbage;
+mod link;
+mod migrate;
 mod open;
 mod segments;
 mod sessions;
@@ -24,15 +27,15 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use segment::{OrganizationId, PartitionIndex, PartitionKey, SessionId, TimestampMs, TopicId};
 use sqlx::{
-    PgConnection, Postgres, Row,
-    postgres::{PgArguments, PgConnectOptions, PgRow},
+    Postgres, Row,
+    postgres::{PgArguments, PgRow},
     query::Query,
 };
 use tokio::{sync::watch, task::JoinHandle};
 use uuid::Uuid;
 
-use self::connection::Owned;
 pub use self::open::PostgresOpenError;
+use self::{connection::Owned, link::Link};
 use crate::StoreError;
 
 /// Connections for reads.
@@ -43,6 +46,9 @@ const READERS: usize = 4;
 pub struct PostgresOptions {
     /// The cluster id that is written if the schema is created by this call; ignored otherwise.
     pub new_cluster_id: Uuid,
+    /// The same database without a pooler before it, for the one connection that must own its session (LISTEN) and for
+    /// migrations. `None`: as the URL itself; if that is a pooler's, changes are found by polling alone.
+    pub session_url: Option<String>,
 }
 
 /// The metadata store on PostgreSQL.
@@ -64,18 +70,19 @@ impl PostgresStore {
     /// # Errors
     /// [`PostgresOpenError`]: one line that says what a person can do.
     pub async fn open(url: &str, options: PostgresOptions) -> Result<Self, PostgresOpenError> {
-        let connect = open::prepare_database(url, options.new_cluster_id).await?;
+        let opened = open::prepare_database(url, &options).await?;
+        opened.tell();
         let version = watch::Sender::new(0);
-        let listener = tokio::spawn(changes::listen(connect.clone(), version.clone()));
-        let owned = |connect: &PgConnectOptions| Owned::new(connect.clone());
+        let listener = opened.session.map(|session| tokio::spawn(changes::listen(session, version.clone())));
+        let owned = || Owned::new(opened.transactions.clone());
         Ok(Self {
-            commits: owned(&connect),
-            renewals: owned(&connect),
-            writes: owned(&connect),
-            readers: std::array::from_fn(|_| owned(&connect)),
+            commits: owned(),
+            renewals: owned(),
+            writes: owned(),
+            readers: std::array::from_fn(|_| owned()),
             next_reader: AtomicUsize::new(0),
             version,
-            listener: Mutex::new(Some(listener)),
+            listener: Mutex::new(listener),
         })
     }
 
@@ -93,7 +100,7 @@ impl PostgresStore {
     /// A transaction on the connection for writes.
     async fn write<T, E>(
         &self,
-        body: impl for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+        body: impl for<'c> FnOnce(&'c mut Link) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
     ) -> Result<T, E>
     where
         T: Send + 'static,
@@ -122,7 +129,7 @@ type Statement = Query<'static, Postgres, PgArguments>;
 
 /// Raises the version of the cluster, first of all, for a transaction that changes what agents watch; they are told when it
 /// commits.
-async fn next_version(connection: &mut PgConnection) -> Result<i64, StoreError> {
+async fn next_version(connection: &mut Link) -> Result<i64, StoreError> {
     let raise = "
         WITH raised AS (UPDATE cluster SET version = version + 1 RETURNING version)
         SELECT version, pg_notify('streamhouse_changes', version::text) FROM raised";
@@ -131,17 +138,17 @@ async fn next_version(connection: &mut PgConnection) -> Result<i64, StoreError> 
 }
 
 /// Whether a session may still write; it stays so until the transaction ends.
-async fn is_active(connection: &mut PgConnection, session: SessionId) -> Result<bool, StoreError> {
+async fn is_active(connection: &mut Link, session: SessionId) -> Result<bool, StoreError> {
     let share = sqlx::query("SELECT 1 FROM sessions WHERE session = $1 AND active FOR SHARE").bind(session.0);
     Ok(share.fetch_optional(connection).await.map_err(not_committed)?.is_some())
 }
 
-async fn require_active(connection: &mut PgConnection, session: SessionId) -> Result<(), StoreError> {
+async fn require_active(connection: &mut Link, session: SessionId) -> Result<(), StoreError> {
     if is_active(connection, session).await? { Ok(()) } else { Err(StoreError::Fenced) }
 }
 
 /// Runs a statement; how many rows it changed.
-async fn changed(connection: &mut PgConnection, statement: Statement) -> Result<u64, StoreError> {
+async fn changed(connection: &mut Link, statement: Statement) -> Result<u64, StoreError> {
     statement.execute(connection).await.map(|done| done.rows_affected()).map_err(not_committed)
 }
 
@@ -196,7 +203,7 @@ fn bind_key(sql: &'static str, key: PartitionKey) -> Statement {
 }
 
 /// The database's clock, read now.
-async fn database_clock(connection: &mut PgConnection) -> Result<TimestampMs, StoreError> {
+async fn database_clock(connection: &mut Link) -> Result<TimestampMs, StoreError> {
     let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
     sqlx::query_scalar(sql).fetch_one(connection).await.map_err(not_committed)
 }

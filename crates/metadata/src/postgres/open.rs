@@ -1,20 +1,25 @@
-//! Opening the database: how to connect, the checks, the migrations.
+//! Opening the database: the checks, the schema, and how to connect from then on.
 
-use std::str::FromStr;
-
-use sqlx::{
-    ConnectOptions, Connection, PgConnection, SqlSafeStr,
-    migrate::{MigrateError, Migration, MigrationType, Migrator},
-    postgres::PgConnectOptions,
-};
 use uuid::Uuid;
+
+use super::{
+    PostgresOptions,
+    connect::{self, Connector},
+    link::Link,
+    migrate::{self, MigrateError},
+};
 
 /// Why the database was not opened. Each is one line for a person, without the password.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresOpenError {
     /// The URL says something we cannot read.
-    #[error("METADATA_STORE is not a PostgreSQL URL: {0}")]
-    Url(String),
+    #[error("{setting} is not a PostgreSQL URL: {reason}")]
+    Url {
+        /// METADATA_STORE or METADATA_SESSION_STORE.
+        setting: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No connection, or not as this user.
     #[error("metadata database {database} cannot be reached: {reason}")]
     Connect {
@@ -35,6 +40,18 @@ pub enum PostgresOpenError {
         /// Greatest version this binary knows.
         known: i64,
     },
+    /// The connection that should own its session does not.
+    #[error("METADATA_SESSION_STORE: {database} is a pooler; name the database server itself")]
+    SessionIsPooled {
+        /// Host, port and name.
+        database: String,
+    },
+    /// The two URLs lead to different data.
+    #[error("METADATA_SESSION_STORE: {database} is not the database that METADATA_STORE leads to")]
+    OtherDatabase {
+        /// Host, port and name of the second.
+        database: String,
+    },
     /// Anything else it objects to.
     #[error("metadata database {database} cannot be used: {reason}")]
     Database {
@@ -45,53 +62,75 @@ pub enum PostgresOpenError {
     },
 }
 
-/// Every connection says these first. An ack rests on `synchronous_commit`, whatever a role's default is; a transaction
-/// that stands still (its agent is stopped) must not hold its locks for long.
-const SETTINGS: [(&str, &str); 4] = [
-    ("synchronous_commit", "on"),
-    ("idle_in_transaction_session_timeout", "10s"),
-    ("statement_timeout", "30s"),
-    ("default_transaction_isolation", "read committed"),
-];
-
-/// Every version this binary knows.
-fn migrator() -> Migrator {
-    let init = include_str!("../../migrations/postgres/0001_init.sql").into_sql_str();
-    Migrator::with_migrations(vec![Migration::new(1, "init".into(), MigrationType::Simple, init, false)])
+/// How to connect, for transactions and for what owns its session.
+pub(super) struct Opened {
+    pub(super) transactions: Connector,
+    /// `None`: there is only a pooler.
+    pub(super) session: Option<Connector>,
 }
 
-/// Host, port and name of a database, for people.
-fn name(connect: &PgConnectOptions) -> String {
-    format!("{}:{}/{}", connect.get_host(), connect.get_port(), connect.get_database().unwrap_or("postgres"))
-}
-
-/// Connects once, migrates, and returns how to connect from then on.
-pub(super) async fn prepare_database(url: &str, new_cluster_id: Uuid) -> Result<PgConnectOptions, PostgresOpenError> {
-    let connect = PgConnectOptions::from_str(url).map_err(|error| PostgresOpenError::Url(error.to_string()))?;
-    let connect = connect.application_name("streamhouse").options(SETTINGS).disable_statement_logging();
-    let database = name(&connect);
-    let mut connection = connect
-        .connect()
-        .await
-        .map_err(|error| PostgresOpenError::Connect { database: database.clone(), reason: error.to_string() })?;
-    migrate(&mut connection, &database).await?;
-    let insert = "
-        INSERT INTO cluster (one, cluster_id, created_at, version)
-        VALUES (1, $1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint, 1) ON CONFLICT (one) DO NOTHING";
-    let inserted = sqlx::query(insert).bind(new_cluster_id).execute(&mut connection).await;
-    inserted.map_err(|error| PostgresOpenError::Database { database, reason: error.to_string() })?;
-    let _ = connection.close().await;
-    Ok(connect)
-}
-
-/// Under an advisory lock: agents that start together migrate one after the other.
-async fn migrate(connection: &mut PgConnection, database: &str) -> Result<(), PostgresOpenError> {
-    let known = migrator().iter().map(|migration| migration.version).max().unwrap_or(0);
-    let database = database.to_owned();
-    migrator().run(connection).await.map_err(|error| match error {
-        MigrateError::VersionMissing(found) | MigrateError::VersionTooNew(found, _) => {
-            PostgresOpenError::Newer { database, found, known }
+impl Opened {
+    /// Says once what a pooler changes.
+    pub(super) fn tell(&self) {
+        let database = self.transactions.name();
+        match &self.session {
+            _ if !self.transactions.is_pooled() => {}
+            Some(session) => {
+                tracing::info!(
+                    database,
+                    session = session.name(),
+                    "the metadata database is behind a connection pooler"
+                );
+            }
+            None => tracing::warn!(
+                database,
+                "the metadata database is behind a connection pooler: changes of other agents are found by polling, not by \
+                 LISTEN; METADATA_SESSION_STORE may name the server itself"
+            ),
         }
+    }
+}
+
+/// Connects, migrates, and returns how to connect from then on.
+pub(super) async fn prepare_database(url: &str, options: &PostgresOptions) -> Result<Opened, PostgresOpenError> {
+    let new_cluster_id = options.new_cluster_id;
+    let (transactions, mut link) = find("METADATA_STORE", url, new_cluster_id).await?;
+    let Some(session_url) = &options.session_url else {
+        prepare_schema(&mut link, &transactions, new_cluster_id).await?;
+        link.close().await;
+        let session = (!transactions.is_pooled()).then(|| transactions.clone());
+        return Ok(Opened { transactions, session });
+    };
+    let (session, mut own) = find("METADATA_SESSION_STORE", session_url, new_cluster_id).await?;
+    if session.is_pooled() {
+        return Err(PostgresOpenError::SessionIsPooled { database: session.name() });
+    }
+    let cluster = prepare_schema(&mut own, &session, new_cluster_id).await?;
+    own.close().await;
+    if migrate::cluster_id(&mut link).await.ok() != Some(cluster) {
+        return Err(PostgresOpenError::OtherDatabase { database: session.name() });
+    }
+    link.close().await;
+    Ok(Opened { transactions, session: Some(session) })
+}
+
+/// `new_cluster_id`, which no other process has, is the mark too.
+async fn find(setting: &'static str, url: &str, new_cluster_id: Uuid) -> Result<(Connector, Link), PostgresOpenError> {
+    let attempts = connect::parse(url).map_err(|reason| PostgresOpenError::Url { setting, reason })?;
+    let database = attempts.first().map(connect::name).unwrap_or_default();
+    let found = Connector::find(&attempts, new_cluster_id).await;
+    found.map_err(|error| PostgresOpenError::Connect { database, reason: error.to_string() })
+}
+
+/// Brings the schema up to date; the id of the cluster, which is written now if it was not yet.
+async fn prepare_schema(
+    link: &mut Link,
+    connector: &Connector,
+    new_cluster_id: Uuid,
+) -> Result<Uuid, PostgresOpenError> {
+    let database = connector.name();
+    migrate::migrate(link, new_cluster_id).await.map_err(|error| match error {
+        MigrateError::Newer { found, known } => PostgresOpenError::Newer { database, found, known },
         other => PostgresOpenError::Database { database, reason: other.to_string() },
     })
 }

@@ -4,12 +4,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt;
 use segment::{Offset, PartitionKey, SessionId, TimestampMs};
-use sqlx::{PgConnection, postgres::PgRow};
+use sqlx::postgres::PgRow;
 
 use super::{
     PostgresStore, bind_key, changed, column,
     commit::{self, Committed},
-    commit_error, garbage, key_columns, not_committed, require_active,
+    commit_error, garbage, key_columns,
+    link::Link,
+    not_committed, require_active,
 };
 use crate::{
     Claim, CommitOutcome, CommittedRange, FoundObject, LastSegment, ProducerHistory, RangeRow, Resolution,
@@ -176,7 +178,7 @@ impl Segments for PostgresStore {
 }
 
 async fn commit_alone(
-    connection: &mut PgConnection,
+    connection: &mut Link,
     session: SessionId,
     segments: Vec<SegmentCommit>,
 ) -> Result<CommitOutcome, StoreError> {
@@ -192,7 +194,7 @@ async fn commit_alone(
 
 /// In one transaction, each statement seeing what those before it did.
 async fn commit_several(
-    connection: &mut PgConnection,
+    connection: &mut Link,
     session: SessionId,
     segments: Vec<SegmentCommit>,
 ) -> Result<CommitOutcome, StoreError> {
@@ -212,7 +214,7 @@ async fn commit_several(
 /// is still under way, whose client may be long gone, and then decides. A slot that another object took can never be
 /// this object's, so that is a failure too.
 async fn resolve_segment(
-    connection: &mut PgConnection,
+    connection: &mut Link,
     session: SessionId,
     segment: &SegmentRef,
 ) -> Result<Resolution, StoreError> {

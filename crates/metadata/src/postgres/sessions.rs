@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 use futures::FutureExt;
 use segment::{LeaderEpoch, PartitionKey, ProducerId, SessionId, TimestampMs};
-use sqlx::{PgConnection, postgres::PgRow};
+use sqlx::postgres::PgRow;
 
 use super::{
     PostgresStore, bind_keys, changed, changes, column, commit_error, database_clock, is_active, key_columns,
-    next_version, not_committed, require_active,
+    link::Link, next_version, not_committed, require_active,
 };
 use crate::{AgentRow, Changes, ClusterInfo, LeaseHolder, LeaseRow, OpenedSession, Registration, Sessions, StoreError};
 
@@ -179,12 +179,12 @@ const NOTE_EPOCHS: &str = "
     ON CONFLICT (organization, topic_id, partition, start_offset) DO UPDATE SET leader_epoch = excluded.leader_epoch";
 
 /// Waits for the commits of a session in flight, which share its row; whether it was active.
-async fn lock_session(connection: &mut PgConnection, session: SessionId) -> Result<bool, StoreError> {
+async fn lock_session(connection: &mut Link, session: SessionId) -> Result<bool, StoreError> {
     let lock = sqlx::query_scalar("SELECT active FROM sessions WHERE session = $1 FOR UPDATE").bind(session.0);
     Ok(lock.fetch_optional(connection).await.map_err(not_committed)?.unwrap_or(false))
 }
 
-async fn end_session(connection: &mut PgConnection, session: SessionId) -> Result<(), StoreError> {
+async fn end_session(connection: &mut Link, session: SessionId) -> Result<(), StoreError> {
     if lock_session(connection, session).await? {
         changed(connection, sqlx::query("UPDATE sessions SET active = FALSE WHERE session = $1").bind(session.0))
             .await?;
@@ -193,7 +193,7 @@ async fn end_session(connection: &mut PgConnection, session: SessionId) -> Resul
 }
 
 async fn fence(
-    connection: &mut PgConnection,
+    connection: &mut Link,
     session: SessionId,
     target: SessionId,
     renewals: i64,
@@ -214,7 +214,7 @@ async fn fence(
 }
 
 /// Allocates the node id, fences the former session of the same agent, and inserts the new one.
-async fn open_session(connection: &mut PgConnection, registration: Registration) -> Result<OpenedSession, StoreError> {
+async fn open_session(connection: &mut Link, registration: Registration) -> Result<OpenedSession, StoreError> {
     next_version(connection).await?;
     let now = database_clock(connection).await?;
     let Registration { agent_id, group, zone, managed_topics, kafka_address, grpc_address, accepts_leases } =
@@ -245,7 +245,7 @@ async fn open_session(connection: &mut PgConnection, registration: Registration)
 }
 
 async fn update_registration(
-    connection: &mut PgConnection,
+    connection: &mut Link,
     session: SessionId,
     registration: Registration,
 ) -> Result<(), StoreError> {
@@ -275,7 +275,7 @@ async fn update_registration(
 
 /// Raises the epoch of every key that is free, notes it in the history, and reads the rows back.
 async fn acquire_leases(
-    connection: &mut PgConnection,
+    connection: &mut Link,
     session: SessionId,
     keys: Vec<PartitionKey>,
 ) -> Result<Vec<LeaseRow>, StoreError> {
@@ -299,7 +299,7 @@ async fn acquire_leases(
 
 /// Names session `to` in the rows that `session` holds, under the next epoch.
 async fn hand_over(
-    connection: &mut PgConnection,
+    connection: &mut Link,
     session: SessionId,
     to: SessionId,
     keys: Vec<PartitionKey>,

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use futures::FutureExt;
 use segment::{LeaderEpoch, OrganizationId, PartitionIndex, PartitionKey, TopicId};
-use sqlx::{PgConnection, postgres::PgRow};
+use sqlx::postgres::PgRow;
 
-use super::{PostgresStore, bind_key, changed, column, database_clock, next_version, not_committed};
+use super::{PostgresStore, bind_key, changed, column, database_clock, link::Link, next_version, not_committed};
 use crate::{
     CreatePartitionsError, CreateTopicError, DELETIONS_TOLD_FOR_MS, DeleteTopicError, NewTopic, StoreError, TopicRow,
     Topics,
@@ -61,7 +61,7 @@ impl Topics for PostgresStore {
     }
 }
 
-async fn create_topic(connection: &mut PgConnection, topic: NewTopic) -> Result<TopicRow, CreateTopicError> {
+async fn create_topic(connection: &mut Link, topic: NewTopic) -> Result<TopicRow, CreateTopicError> {
     // First of all: its lock lets one transaction on topics run at a time, so what is not taken now stays free.
     let version = next_version(connection).await?;
     // Names are equal only if metric names are, so this finds the topic itself and every name that would collide.
@@ -103,7 +103,7 @@ async fn create_topic(connection: &mut PgConnection, topic: NewTopic) -> Result<
 
 /// Inserts the topic's partitions from `first` on, unleased, at the name's leader-epoch floor.
 async fn insert_partitions(
-    connection: &mut PgConnection,
+    connection: &mut Link,
     topic: &TopicRow,
     first: i32,
     version: i64,
@@ -121,7 +121,7 @@ async fn insert_partitions(
 }
 
 async fn delete_topic(
-    connection: &mut PgConnection,
+    connection: &mut Link,
     organization: OrganizationId,
     topic_id: TopicId,
 ) -> Result<(), DeleteTopicError> {
@@ -152,7 +152,7 @@ async fn delete_topic(
 }
 
 async fn create_partitions(
-    connection: &mut PgConnection,
+    connection: &mut Link,
     organization: OrganizationId,
     topic_id: TopicId,
     total: i32,
@@ -180,7 +180,7 @@ async fn create_partitions(
 
 /// Deletes at most `rows` rows of deleted topics, each topic's own row last. One agent at a time: the first one to lock a
 /// topic's row purges it, the others find it locked and leave it.
-async fn purge_deleted(connection: &mut PgConnection, rows: u64) -> Result<u64, StoreError> {
+async fn purge_deleted(connection: &mut Link, rows: u64) -> Result<u64, StoreError> {
     const STEPS: [&str; 5] = [
         "DELETE FROM ranges WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM ranges WHERE organization = $1 AND topic_id = $2 LIMIT $3))",
