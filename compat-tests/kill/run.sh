@@ -6,10 +6,10 @@ cd "$(dirname "$0")/../.."
 
 tools=${STREAMHOUSE_TOOLS:-$PWD/target/compat}
 [ -x "$tools/venv/bin/python" ] || scripts/setup.sh
-export PYTHONPATH=compat-tests/harness:compat-tests/kill PYTHONDONTWRITEBYTECODE=1
+export PYTHONPATH=compat-tests/harness:compat-tests/checker:compat-tests/lanes PYTHONDONTWRITEBYTECODE=1
 python=$tools/venv/bin/python
 
-"$python" compat-tests/kill/checker_test.py
+"$python" compat-tests/checker/checker_test.py
 failed=0
 "$python" compat-tests/kill/run.py "$@" || failed=1
 for point in after-put after-commit; do
