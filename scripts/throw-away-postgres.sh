@@ -2,7 +2,9 @@
 # A PostgreSQL server for tests: on a free port of 127.0.0.1, with its data in a temporary folder. Prints its URL, runs
 # until its standard input ends, then stops and removes everything. Commits are synced, as in production.
 #
-#   scripts/throw-away-postgres.sh [setting=value…]       e.g. max_connections=200
+#   scripts/throw-away-postgres.sh [--also-at ADDRESS] [setting=value…]       e.g. max_connections=200
+#
+# --also-at: listens at this address too, trusts its /24, and prints it in the URL; for test networks.
 #
 # Signals: SIGUSR1 restarts the server at once, as if it had crashed; SIGUSR2 stops it, and the next SIGUSR1 starts it.
 set -euo pipefail
@@ -20,7 +22,9 @@ if [ "$(id -u)" -eq 0 ]; then
     as=(setpriv --reuid=postgres --regid=postgres --clear-groups)
 fi
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-settings=(-c listen_addresses=127.0.0.1 -c port="$port" -c unix_socket_directories="$folder" -c max_connections=200)
+address=127.0.0.1
+if [ "${1:-}" = --also-at ]; then address=$2; shift 2; fi
+settings=(-c listen_addresses="127.0.0.1,$address" -c port="$port" -c unix_socket_directories="$folder" -c max_connections=200)
 for setting in "$@"; do settings+=(-c "$setting"); done
 
 server=
@@ -53,8 +57,9 @@ trap stop USR2
 cd "$folder"
 "${as[@]}" "$bin/initdb" --no-sync --auth=trust --username=postgres --pgdata="$folder/data" >"$folder/log" 2>&1 \
     || { cat "$folder/log" >&2; exit 1; }
+[ "$address" = 127.0.0.1 ] || echo "host all all ${address%.*}.0/24 trust" >>"$folder/data/pg_hba.conf"
 start
-echo "postgres://postgres@127.0.0.1:$port/postgres"
+echo "postgres://postgres@$address:$port/postgres"
 # The read is interrupted by the signals above, and ends when whoever started this is gone.
 while true; do
     read -r _ && continue

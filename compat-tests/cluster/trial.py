@@ -1,0 +1,46 @@
+"""What a scenario works with: a cluster under load, dice, and a place for figures."""
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent_process import AgentProcess
+from cluster import Cluster
+from workload import Workload
+
+TOPIC = "cluster-test"
+
+
+@dataclass
+class Trial:
+    """One run of a scenario. `turns`: how many agents it hurts, one after the other; `seconds`: how long a mix is."""
+    cluster: Cluster
+    load: Workload
+    dice: random.Random
+    turns: int
+    seconds: float
+    histories: list[Path] = field(default_factory=list)
+    """Histories of clients beside the workload, to be judged with it."""
+    questions: list[Callable[[], list[str]]] = field(default_factory=list)
+    """What is asked once no client runs any more: complaints."""
+
+    @property
+    def hurt(self) -> list[AgentProcess]:
+        """The agents to hurt in turn."""
+        return self.cluster.agents[:self.turns]
+
+    @contextmanager
+    def gap(self, name: str, asked: float | None = None, before_s: float = 0.5):
+        """Prints the longest gap of what happens inside, and of the moment before it."""
+        began = time.monotonic() - before_s
+        yield
+        figure(f"longest gap {name}", self.load.longest_gap(began, time.monotonic()), asked)
+
+
+def figure(name: str, seconds: float, asked: float | None = None) -> None:
+    """One line of figures; a figure is never a failure, the machine may be busy."""
+    verdict = "" if asked is None else f" (asked: <= {asked:g}{'' if seconds <= asked else '; MISSED'})"
+    print(f"    {name}: {seconds:.2f} s{verdict}", flush=True)
