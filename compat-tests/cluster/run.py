@@ -60,9 +60,8 @@ def ask(trial: Trial) -> list[str]:
     cluster = trial.cluster
     memory = {agent.folder.name: agent.memory_mb()[1] for agent in cluster.agents if agent.is_alive()}
     trial.load.stop_sending()
-    complaints = trial.load.judge(trial.histories)
-    for question in trial.questions:
-        complaints += question()
+    complaints = [line for question in trial.questions for line in question()]
+    complaints += trial.load.judge(trial.histories)
     complaints += audit(cluster)
     complaints += [f"panic: {agent.log}" for agent in cluster.agents if "panicked" in agent.log_end(100_000)]
     complaints += [f"memory: {name} took {mb:.0f} MB" for name, mb in memory.items() if mb > MEMORY_MB]

@@ -25,7 +25,7 @@ class Trial:
     histories: list[Path] = field(default_factory=list)
     """Histories of clients beside the workload, to be judged with it."""
     questions: list[Callable[[], list[str]]] = field(default_factory=list)
-    """What is asked once no client runs any more: complaints."""
+    """What is asked once the workload sends nothing any more, before it is judged; each answers with complaints."""
 
     @property
     def hurt(self) -> list[AgentProcess]:

@@ -4,11 +4,11 @@ import subprocess
 import time
 
 from cluster import Cluster
-from clocks import Clock, logged_at
+from clocks import Clock, told_by
 from java_client import command
 from raw_lanes import Router
 from scenarios import roll
-from trial import TOPIC, Trial, figure
+from trial import TOPIC, Trial
 from wire import fetch
 
 HOUR_S = 3600
@@ -21,7 +21,7 @@ def clocks(trial: Trial) -> None:
     before = cluster.sql(leases)
     with trial.gap("with clocks an hour apart", before_s=0):
         time.sleep(cluster.lease_s * 1.5)
-    apart = [logged_at(agent) for agent in cluster.agents[:2]]
+    apart = [told_by(agent) for agent in cluster.agents[:2]]
     if abs((apart[0] - apart[1]).total_seconds()) < HOUR_S / 2:
         raise RuntimeError(f"the clocks were not wrong: {apart}")
     with trial.gap("around jumps of two hours"):
@@ -84,12 +84,19 @@ def java(trial: Trial) -> None:
     try:
         time.sleep(3)
         roll(trial)
-        client.stdin.close()
-        counts, *errors = client.stdout.read().splitlines()
-        client.wait(60)
+    except Exception:
+        client.kill()
+        raise
+    trial.histories.append(history)
+    trial.questions.append(lambda: _ask_java(client))
+
+
+def _ask_java(client: subprocess.Popen) -> list[str]:
+    """Ends the Java client, which reads to the end first; complaints."""
+    try:
+        counts, *errors = client.communicate(timeout=90)[0].splitlines()
     finally:
         client.kill()
     acked, reported = map(int, counts.split())
     print(f"    Java: {acked} acked, {reported} errors reported (asked: 0)", flush=True)
-    trial.histories.append(history)
-    trial.questions.append(lambda: [f"java: {line}" for line in errors] + ([] if acked else ["java: nothing was acked"]))
+    return [f"java: {line}" for line in errors] + ([] if acked else ["java: nothing was acked"])

@@ -24,7 +24,8 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 /**
  * A producer (idempotent, as it is by default) and an assigned consumer that run while agents come and go, and count every
  * error that the client reports to the application. Arguments: Kafka addresses, topic, partitions, records a second, run,
- * history file. Ends with its standard input; then prints {@code acked errors}, and the errors a line each.
+ * history file. When its standard input ends it
+ * stops sending, reads to the end, and prints {@code acked errors} and the errors a line each.
  *
  * <p>The history is that of compat-tests/checker/history.py.
  */
