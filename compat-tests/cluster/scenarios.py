@@ -6,7 +6,8 @@ import time
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from cluster import S3
-from trial import Trial, figure
+from raw_lanes import readable
+from trial import TOPIC, Trial, figure
 
 OUTAGE_S = float(os.environ.get("OUTAGE_S", 12))
 
@@ -73,15 +74,28 @@ def database(trial: Trial) -> None:
             cluster.sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
                         "WHERE application_name = 'streamhouse'")
         elif what == "outage":
-            cluster.postgres.stop()
-            time.sleep(OUTAGE_S)
-            cluster.postgres.restart()
+            _outage(trial)
         else:
             cluster.postgres.restart()
         with trial.gap(f"after the database's {what}", before_s=0):
             time.sleep(5)
     if cluster.sql(sessions) != before:
         raise RuntimeError("fail-over storm: sessions were lost although no agent died")
+
+
+def _outage(trial: Trial) -> None:
+    """While the database is away nothing is acked, and what is committed is still served, to clients that come new too."""
+    trial.cluster.postgres.stop()
+    time.sleep(1)
+    began = time.monotonic()
+    served = readable(trial.cluster.kafka, TOPIC, trial.load.partitions, within_s=OUTAGE_S / 2)
+    time.sleep(max(OUTAGE_S - (time.monotonic() - began), 0))
+    acked = trial.load.acked_between(began, time.monotonic())
+    trial.cluster.postgres.restart()
+    if acked:
+        raise RuntimeError(f"{acked} sends were acked while the database was away")
+    if len(served) < trial.load.partitions:
+        raise RuntimeError(f"without the database only partitions {sorted(served)} were served")
 
 
 def store(trial: Trial) -> None:

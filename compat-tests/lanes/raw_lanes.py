@@ -292,6 +292,26 @@ class RawFollower(threading.Thread):
         self.join(2 * SILENCE_S + 2)
 
 
+def readable(kafka: str, topic: str, partitions: int, within_s: float) -> set[int]:
+    """The partitions of which a client that comes new can read the first records in that time."""
+    router, found, deadline = Router(kafka.split(","), topic), set(), time.monotonic() + within_s
+    while len(found) < partitions and time.monotonic() < deadline:
+        for address, led in router.by_leader(set(range(partitions)) - found).items():
+            connection = router.connection(address)
+            try:
+                answers = fetch(connection, topic, dict.fromkeys(led, 0), max_wait_ms=0) if connection else []
+            except OSError:
+                router.drop(connection)
+                continue
+            found |= {answer.partition for answer in answers if answer.records}
+            for answer in answers:
+                if answer.error != NONE:
+                    router.forget_partition(answer.partition)
+        time.sleep(0.05)
+    router.close()
+    return found
+
+
 class Watcher(threading.Thread):
     """Asks the leaders for the latest offsets all the time: what one leader said, the next must not take back."""
 

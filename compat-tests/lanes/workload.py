@@ -48,6 +48,10 @@ class Workload:
             longest = max(longest, *(b - a for a, b in zip(moments, moments[1:])))
         return longest
 
+    def acked_between(self, since: float, until: float) -> int:
+        """Acks of all producers between these two moments."""
+        return sum(since <= at <= until for lane in self.lanes for at, _ in list(lane.acks))
+
     def stop_sending(self) -> None:
         """Waits for the answers of what is in flight."""
         for lane in self.lanes:
