@@ -24,6 +24,8 @@ from figures import BATCHED, BULK, COMMITS, IDEMPOTENT, PUTS, ROWS, TOPIC, load,
 FOLDER = Path(tempfile.mkdtemp(prefix="streamhouse-bench-"))
 PIPELINED = ("enable.idempotence=false", "max.in.flight=1000")
 PUT_P50_MS, PUT_P99_MS, FLUSH_INTERVAL_MS = 50, 200, 100
+# A connection that is idle tells its statistics within 10 s.
+STATISTICS_S = 12
 RENEWALS = "SELECT sum(counter) FROM session_renewals"
 ROWS_WRITTEN = "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables"
 
@@ -89,10 +91,10 @@ def renewals(partitions: int, seconds: float) -> None:
     """Agents with nothing to do but to renew their sessions."""
     scenario = f"idle, {partitions:,} partitions"
     with fresh_cluster(3, partitions) as cluster:
-        time.sleep(5)
+        time.sleep(STATISTICS_S)
         before = [int(cluster.sql(query)[0][0]) for query in (RENEWALS, ROWS_WRITTEN)]
         began = time.monotonic()
-        time.sleep(max(4 * seconds, 40))
+        time.sleep(max(4 * seconds, 40) + STATISTICS_S)
         after = [int(cluster.sql(query)[0][0]) for query in (RENEWALS, ROWS_WRITTEN)]
         agent_seconds = 3 * (time.monotonic() - began)
         record(scenario, "renewals per agent", (after[0] - before[0]) / agent_seconds, "/s")

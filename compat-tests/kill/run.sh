@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The kill tests: kill -9 at random moments, then aborts at each named stop point. Arguments (--rounds, --seed, …) go to
-# each of the three; the checker's own tests run first.
+# each of the three; the tests of the checker and of the raw client run first.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -10,6 +10,7 @@ export PYTHONPATH=compat-tests/harness:compat-tests/checker:compat-tests/lanes P
 python=$tools/venv/bin/python
 
 "$python" compat-tests/checker/checker_test.py
+"$python" compat-tests/lanes/raw_lanes_test.py
 failed=0
 "$python" compat-tests/kill/run.py "$@" || failed=1
 for point in after-put after-commit; do
