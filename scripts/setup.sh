@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Gets what the tests need beyond Rust and a C compiler: kcat, PostgreSQL, Python with the pinned clients, a JDK with the pinned
+# Gets what the tests need beyond Rust and a C compiler: kcat, PostgreSQL, ip, Python with the pinned clients, a JDK with the pinned
 # Kafka client. Everything but the system packages goes to target/compat. Each step looks first, so a second run is
 # quick, and prints one line.
 #
@@ -48,6 +48,7 @@ lacking() {
     command -v kcat >/dev/null || echo kcat
     postgres_is_there || echo postgresql
     python_can_make_venvs || echo python3 python3-venv
+    command -v ip >/dev/null || echo iproute2
     command -v javac >/dev/null || echo default-jdk-headless
     cmp -s compat-tests/java/pom.xml "$tools/java/.complete" || command -v mvn >/dev/null || echo maven
     if [ "${1:-}" = --bench ]; then
