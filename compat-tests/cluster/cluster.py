@@ -229,3 +229,14 @@ def audit(cluster: Cluster) -> list[str]:
         elif objects[key] < int(end):
             complaints.append(f"dangling: {key} has {objects[key]} bytes, its ranges end at {end}")
     return complaints
+
+
+def leaked(cluster: Cluster, within_s: float) -> list[str]:
+    """Objects that nothing refers to and garbage collection leaves; it is given that long after the last upload."""
+    deadline = time.monotonic() + within_s
+    while True:
+        known = {key for key, in cluster.sql("SELECT object_key FROM segments")}
+        orphans = sorted(set(cluster.store.objects()) - known)
+        if not orphans or time.monotonic() > deadline:
+            return [f"leaked: {key}" for key in orphans]
+        time.sleep(1)

@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 import network
 from agent_process import raise_open_file_limit
-from cluster import STORES, Cluster, audit
+from cluster import STORES, Cluster, audit, leaked
 from scenarios import database, join, kill9, restart, roll, scale, sigstop, store
 from trial import TOPIC, Trial
 from vanishing import cuts, mix, vanish
@@ -33,6 +33,11 @@ MEMORY_MB = 256 * 1.048576 * 1.2
 """MEMORY_BYTES and a fifth."""
 
 
+EAGER_GARBAGE = {"GARBAGE_INTERVAL": "3", "GARBAGE_GRACE": "1"}
+"""Collected while uploads are under way, so that what a fault leaves behind is gone at the end."""
+LEAK_S = 30
+
+
 @dataclass(frozen=True)
 class Scenario:
     """How a scenario is run. `apart`: its hosts can be cut, which needs namespaces and our S3 server."""
@@ -40,13 +45,14 @@ class Scenario:
     lease_s: float = 30.0
     apart: bool = False
     topic: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
     prepare: Callable[[Cluster], None] = lambda cluster: None
 
 
 SCENARIOS = {scenario.run.__name__: scenario for scenario in (
     Scenario(kill9), Scenario(restart), Scenario(roll), Scenario(java), Scenario(join), Scenario(scale), Scenario(sigstop, 6.0),
     Scenario(database, 6.0), Scenario(store), Scenario(vanish, 6.0, apart=True), Scenario(cuts, 6.0, apart=True),
-    Scenario(mix, 6.0, apart=True),
+    Scenario(mix, 6.0, apart=True, settings=EAGER_GARBAGE),
     Scenario(clocks, 6.0, topic={"message.timestamp.type": "LogAppendTime"}, prepare=give_clocks))}
 
 
@@ -62,7 +68,7 @@ def ask(trial: Trial) -> list[str]:
     trial.load.stop_sending()
     complaints = [line for question in trial.questions for line in question()]
     complaints += trial.load.judge(trial.histories)
-    complaints += audit(cluster)
+    complaints += audit(cluster) + (leaked(cluster, LEAK_S) if trial.eager_garbage else [])
     complaints += [f"panic: {agent.log}" for agent in cluster.agents if "panicked" in agent.log_end(100_000)]
     complaints += [f"memory: {name} took {mb:.0f} MB" for name, mb in memory.items() if mb > MEMORY_MB]
     return complaints
@@ -75,7 +81,7 @@ def run(name: str, options: argparse.Namespace) -> list[str]:
     folder = Path(tempfile.mkdtemp(prefix="streamhouse-cluster-"))
     print(f"cluster: {name} on {kind}, seed {options.seed}: {scenario.run.__doc__.splitlines()[0]}", flush=True)
     began = time.monotonic()
-    cluster = Cluster(folder, options.agents, options.lease or scenario.lease_s, kind, scenario.apart)
+    cluster = Cluster(folder, options.agents, options.lease or scenario.lease_s, kind, scenario.apart, scenario.settings)
     try:
         scenario.prepare(cluster)
         cluster.start()
@@ -83,7 +89,7 @@ def run(name: str, options: argparse.Namespace) -> list[str]:
         admin.create_topics([NewTopic(TOPIC, options.partitions, 1, config=scenario.topic)])[TOPIC].result(20)
         load = Workload(folder, cluster.kafka, TOPIC, options.partitions, options.rate)
         time.sleep(2)
-        trial = Trial(cluster, load, random.Random(options.seed), options.turns, options.seconds)
+        trial = Trial(cluster, load, random.Random(options.seed), options.turns, options.seconds, scenario.settings is EAGER_GARBAGE)
         scenario.run(trial)
         complaints = ask(trial)
     except Exception as error:  # the folder is kept for whoever looks at it

@@ -22,8 +22,12 @@ class Trial:
     dice: random.Random
     turns: int
     seconds: float
+    eager_garbage: bool = False
+    """Whether garbage is collected so often that none may be left at the end."""
     histories: list[Path] = field(default_factory=list)
     """Histories of clients beside the workload, to be judged with it."""
+    gaps: list[float] = field(default_factory=list)
+    """All gaps so far, in seconds."""
     questions: list[Callable[[], list[str]]] = field(default_factory=list)
     """What is asked once the workload sends nothing any more, before it is judged; each answers with complaints."""
 
@@ -37,7 +41,8 @@ class Trial:
         """Prints the longest gap of what happens inside, and of the moment before it."""
         began = time.monotonic() - before_s
         yield
-        figure(f"longest gap {name}", self.load.longest_gap(began, time.monotonic()), asked)
+        self.gaps.append(self.load.longest_gap(began, time.monotonic()))
+        figure(f"longest gap {name}", self.gaps[-1], asked)
 
 
 def figure(name: str, seconds: float, asked: float | None = None) -> None:

@@ -1,5 +1,6 @@
 """Scenarios in which nothing arrives: a host that vanishes, single ways that are cut, and a mix of all faults (network.py)."""
 
+import statistics
 import time
 from collections.abc import Callable
 
@@ -44,7 +45,7 @@ def mix(trial: Trial) -> None:
     """Seeded windows, a quarter of them quiet: kill -9, SIGSTOP, cuts between an agent and database, store, clients; either way."""
     cluster, dice = trial.cluster, trial.dice
     faults = _faults(trial)
-    windows, until = 0, time.monotonic() + trial.seconds
+    gaps, until = [], time.monotonic() + trial.seconds
     while time.monotonic() < until:
         agent, length = dice.choice(cluster.agents), dice.uniform(1.0, 1.5 * cluster.lease_s)
         if dice.random() < 0.25:
@@ -52,16 +53,17 @@ def mix(trial: Trial) -> None:
                 time.sleep(length)
             continue
         name = dice.choice(sorted(faults))
-        windows += 1
         with trial.gap(f"in {length:.1f} s of {name}, {agent.folder.name}, and the 2 s after it"):
             heal = faults[name](agent)
             time.sleep(length)
             heal()
             time.sleep(2)
+        gaps.append(trial.gaps[-1])
     began = time.monotonic()
     cluster.wait_ready(60)
     figure("all ready after the last window", time.monotonic() - began, 30)
-    print(f"    fault windows: {windows}", flush=True)
+    if gaps:
+        print(f"    fault windows: {len(gaps)}; their longest gaps: median {statistics.median(gaps):.2f} s, highest {max(gaps):.2f} s", flush=True)
 
 
 def _faults(trial: Trial) -> dict[str, Callable[[AgentProcess], Callable[[], None]]]:
