@@ -42,10 +42,11 @@ def is_possible() -> bool:
 
 
 def enter() -> None:
-    """Runs this program again in namespaces of its own; returns if it already does."""
+    """Runs this program again in namespaces of its own, where loopback works; returns if it already does."""
     if os.environ.get(INSIDE) != "1":
         os.environ[INSIDE] = "1"
         os.execvp("unshare", ["unshare", "--net", "--mount", sys.executable, *sys.argv])
+    _run("ip", "link", "set", "lo", "up")
 
 
 class Network:
@@ -56,7 +57,6 @@ class Network:
             raise RuntimeError("a network is made inside namespaces only")
         os.makedirs("/run/netns", exist_ok=True)
         _run("mount", "-t", "tmpfs", "none", "/run/netns")
-        _run("ip", "link", "set", "lo", "up")
         _run("ip", "link", "add", BRIDGE, "type", "bridge")
         _run("ip", "address", "add", f"{CLIENTS}/24", "dev", BRIDGE)
         _run("ip", "link", "set", BRIDGE, "up")

@@ -15,8 +15,8 @@ if [ "$#" -gt 0 ]; then
     run "$@"
 else
     failed=0
-    run kill9 restart join scale sigstop database clocks || failed=1
-    run --store s3 kill9 store vanish mix --seconds 40 || failed=1
+    run restart join scale sigstop database clocks || failed=1
+    run --store s3 kill9 store vanish mix --seconds 30 || failed=1
     run --store moto --rate 150 java || failed=1
     exit "$failed"
 fi
