@@ -14,7 +14,7 @@ OUTAGE_S = float(os.environ.get("OUTAGE_S", 12))
 
 def kill9(trial: Trial) -> None:
     """kill -9 of agents in turn, each restarted under its id some seconds later."""
-    for agent in trial.hurt:
+    for agent in trial.to_hurt():
         with trial.gap("after kill -9", 3):
             agent.kill()
             time.sleep(trial.dice.uniform(4, 6))
@@ -28,7 +28,7 @@ def kill9(trial: Trial) -> None:
 
 def restart(trial: Trial) -> None:
     """kill -9 and a start under the same id at once: its partitions come back without waiting for a lease."""
-    for agent in trial.hurt:
+    for agent in trial.to_hurt():
         with trial.gap("around a restart"):
             agent.kill()
             agent.start()
@@ -55,7 +55,7 @@ def roll(trial: Trial) -> None:
 def sigstop(trial: Trial) -> None:
     """SIGSTOP for longer than the lease, then SIGCONT: a zombie that finds itself fenced."""
     cluster = trial.cluster
-    for agent in trial.hurt:
+    for agent in trial.to_hurt():
         with trial.gap("around a SIGSTOP", cluster.lease_s + 2):
             cluster.pause(agent)
             time.sleep(cluster.lease_s * 2)

@@ -2,7 +2,8 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,10 +32,22 @@ class Trial:
     questions: list[Callable[[], list[str]]] = field(default_factory=list)
     """What is asked once the workload sends nothing any more, before it is judged; each answers with complaints."""
 
-    @property
-    def hurt(self) -> list[AgentProcess]:
-        """The agents to hurt in turn."""
-        return self.cluster.agents[:self.turns]
+    def to_hurt(self) -> Iterator[AgentProcess]:
+        """As many agents as there are turns; each is, when its turn comes, the one that leads most of those that are left."""
+        left = list(self.cluster.agents)
+        for _ in range(min(self.turns, len(left))):
+            leads = self.led()
+            agent = max(left, key=lambda a: leads[a.folder.name])
+            if leads[agent.folder.name] == 0:
+                raise RuntimeError(f"no agent that is left to be hurt leads anything: {leads}")
+            left.remove(agent)
+            yield agent
+
+    def led(self) -> Counter:
+        """How many of the workload's partitions each agent leads."""
+        rows = self.cluster.sql("SELECT s.agent_id, count(*) FROM partitions AS p JOIN sessions AS s USING (session) "
+                                f"JOIN topics AS t USING (organization, topic_id) WHERE s.active AND t.name = '{TOPIC}' GROUP BY 1")
+        return Counter({agent: int(count) for agent, count in rows})
 
     @contextmanager
     def gap(self, name: str, asked: float | None = None, before_s: float = 0.5):

@@ -11,7 +11,7 @@ from trial import Trial, figure
 def vanish(trial: Trial) -> None:
     """A host vanishes: nothing it sends arrives anywhere, nothing reaches it. Later it is back, and finds itself fenced."""
     cluster = trial.cluster
-    for agent in trial.hurt:
+    for agent in trial.to_hurt():
         with trial.gap("after a host vanished", cluster.lease_s + 2):
             cluster.network.isolate(cluster.hosts[agent])
             time.sleep(cluster.lease_s * 2)
@@ -26,7 +26,7 @@ def vanish(trial: Trial) -> None:
 def cuts(trial: Trial) -> None:
     """One way at a time, agent to database, to store, to clients and back: nothing arrives for two leases."""
     cluster = trial.cluster
-    agent = cluster.agents[0]
+    agent = next(trial.to_hurt())
     host = cluster.hosts[agent]
     # Clients that cannot reach a living leader can only wait; what they wait for elsewhere is the lease.
     for peer, name, asked in ((cluster.database_host, "database", cluster.lease_s + 2), (cluster.store_host, "store", None),

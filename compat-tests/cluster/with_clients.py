@@ -31,7 +31,7 @@ def clocks(trial: Trial) -> None:
     if cluster.sql(leases) != before:
         raise RuntimeError(f"leases moved for a clock: sessions and epochs were {before}, are {cluster.sql(leases)}")
     # Leaders with other clocks take over: times must not go back with them.
-    for agent in trial.hurt:
+    for agent in trial.to_hurt():
         agent.terminate()
         agent.start()
     trial.questions.append(lambda: _append_times(cluster, trial.load.partitions, time.time()))
