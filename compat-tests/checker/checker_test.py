@@ -1,5 +1,7 @@
 """Histories that the checker must accept, and at least one for each anomaly that it must find."""
 
+import contextlib
+import io
 import tempfile
 import time
 import unittest
@@ -458,7 +460,9 @@ class Files(unittest.TestCase):
             number = recorder.invoke("c", "poll", topic=T)
             recorder.complete("c", "poll", OK, number, records=[[0, 0, A]])
             self.assertEqual([a.kind for a in check(operations(read([recorder.close()])))], ["unseen"])
-            self.assertEqual(main([str(recorder.path)]), 1)
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                self.assertEqual(main([str(recorder.path)]), 1)
+            self.assertIn("unseen: 1", printed.getvalue())
 
     def test_200_000_sends_read_twice_are_judged_in_seconds(self):
         history = History()

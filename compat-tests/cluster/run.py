@@ -74,6 +74,19 @@ def ask(trial: Trial) -> list[str]:
     return complaints
 
 
+def hurt(scenario: Scenario, trial: Trial) -> list[str]:
+    """Complaints of a scenario. One that fails is judged too: its history says more than its exception."""
+    try:
+        scenario.run(trial)
+    except Exception as error:
+        failed = f"{type(error).__name__}: {error}"
+        print(f"    {failed.splitlines()[0]}", flush=True)
+        if trial.cluster.network:
+            trial.cluster.network.heal()
+        return [failed, *ask(trial)]
+    return ask(trial)
+
+
 def run(name: str, options: argparse.Namespace) -> list[str]:
     """One scenario on a cluster of its own."""
     scenario = SCENARIOS[name]
@@ -89,9 +102,8 @@ def run(name: str, options: argparse.Namespace) -> list[str]:
         admin.create_topics([NewTopic(TOPIC, options.partitions, 1, config=scenario.topic)])[TOPIC].result(20)
         load = Workload(folder, cluster.kafka, TOPIC, options.partitions, options.rate)
         time.sleep(2)
-        trial = Trial(cluster, load, random.Random(options.seed), options.turns, options.seconds, scenario.settings is EAGER_GARBAGE)
-        scenario.run(trial)
-        complaints = ask(trial)
+        complaints = hurt(scenario, Trial(cluster, load, random.Random(options.seed), options.turns, options.seconds,
+                                          scenario.settings is EAGER_GARBAGE))
     except Exception as error:  # the folder is kept for whoever looks at it
         complaints = [f"{type(error).__name__}: {error}"]
     finally:
