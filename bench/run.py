@@ -9,7 +9,6 @@ into a broker that discards everything.
 
 import argparse
 import atexit
-import json
 import os
 import shutil
 import statistics
@@ -18,59 +17,15 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from agent_process import ROOT, AgentProcess
+from figures import BULK, COMMITS, IDEMPOTENT, PUTS, ROWS, TOPIC, load, record, total
 
-LOAD = Path(os.environ.get("STREAMHOUSE_TOOLS", ROOT / "target" / "compat")) / "load"
-IDEMPOTENT = "enable.idempotence=true"
-BULK = (IDEMPOTENT, "linger.ms=20", "batch.size=1000000", "batch.num.messages=100000", "message.max.bytes=1048000")
-TOPIC = "bench"
 # Everything is deleted at the end of all: ext4 creates files slowly for some seconds after many were deleted.
 FOLDER = tempfile.mkdtemp(prefix="streamhouse-bench-")
-PUTS, COMMITS = "streamhouse_object_put_seconds_count", "streamhouse_commit_seconds_count"
-
-
-@dataclass
-class Row:
-    """One figure; `target` is empty where none is promised."""
-    scenario: str
-    figure: str
-    value: str
-    target: str = ""
-    reached: bool | None = None
-
-
-ROWS: list[Row] = []
-
-
-def record(scenario: str, figure: str, value: float, unit: str, below: float | None = None, least: float | None = None) -> None:
-    """Adds a row and prints it at once."""
-    target, reached = "", None
-    if below is not None:
-        target, reached = f"< {below:,.0f}", value < below
-    if least is not None:
-        target, reached = f">= {least:,.0f}", value >= least
-    ROWS.append(Row(scenario, figure, f"{value:,.2f} {unit}" if value < 100 else f"{value:,.0f} {unit}", target, reached))
-    print(format_row(ROWS[-1]), flush=True)
-
-
-def format_row(row: Row) -> str:
-    """A line of the table."""
-    verdict = {None: "", True: "reached", False: "MISSED"}[row.reached]
-    return f"{row.scenario:<32}{row.figure:<34}{row.value:>20}  {row.target:<13}{verdict}"
-
-
-def load(kind: str, address: str, partitions: int, records: int, *arguments: object) -> dict:
-    """One run of load.c; its line of JSON."""
-    words = [str(LOAD), kind, address, TOPIC, str(partitions), str(records), *map(str, arguments)]
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, timeout=180)
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(words)}: exit code {done.returncode}, {done.stdout}")
-    return json.loads(done.stdout)
 
 
 @contextmanager
@@ -84,11 +39,6 @@ def fresh_agent(partitions: int):
         yield agent
     finally:
         agent.kill()
-
-
-def total(metrics: dict[str, float], name: str) -> float:
-    """Sum over all series of a metric."""
-    return sum(value for series, value in metrics.items() if series.partition("{")[0] == name)
 
 
 @contextmanager

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Gets what the tests need beyond Rust and a C compiler: kcat, PostgreSQL and PgBouncer, Python with the pinned clients, a JDK with the pinned
+# Gets what the tests need beyond Rust and a C compiler: kcat, PostgreSQL and PgBouncer, ip, Python with the pinned clients, a JDK with the pinned
 # Kafka client, emulators of object stores. Everything but the system packages goes to target/compat. Each step looks first, so a second run is
 # quick, and prints one line.
 #
@@ -50,6 +50,7 @@ lacking() {
     command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
     command -v openssl >/dev/null || echo openssl
     python_can_make_venvs || echo python3 python3-venv
+    command -v ip >/dev/null || echo iproute2
     command -v javac >/dev/null || echo default-jdk-headless
     [ -e "$tools/azurite/.complete" ] || command -v npm >/dev/null || echo nodejs npm
     cmp -s compat-tests/java/pom.xml "$tools/java/.complete" || command -v mvn >/dev/null || echo maven

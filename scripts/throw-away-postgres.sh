@@ -2,11 +2,12 @@
 # A PostgreSQL server for tests: on a free port of 127.0.0.1, with its data in a temporary folder. Prints its URL, runs
 # until its standard input ends, then stops and removes everything. Commits are synced, as in production.
 #
-#   scripts/throw-away-postgres.sh [--tls FOLDER] [setting=value…]       e.g. max_connections=200
+#   scripts/throw-away-postgres.sh [--tls FOLDER] [--also-at ADDRESS] [setting=value…]       e.g. max_connections=200
 #
 # With --tls it has a certificate for the name localhost alone, and leaves in FOLDER: ca.crt that signed it, other-ca.crt
 # that signed nothing here, client.crt and client.key. By the user's name it takes everything (postgres), only encrypted
 # connections (encrypted), only plain ones (plain), only those with a client certificate (certified).
+# --also-at: listens at this address too, trusts its /24, and prints it in the URL; for test networks.
 #
 # Signals: SIGUSR1 restarts the server at once, as if it had crashed; SIGUSR2 stops it, and the next SIGUSR1 starts it.
 set -euo pipefail
@@ -29,7 +30,9 @@ if [ "$(id -u)" -eq 0 ]; then
     as=(setpriv --reuid=postgres --regid=postgres --clear-groups)
 fi
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-settings=(-c listen_addresses=127.0.0.1 -c port="$port" -c unix_socket_directories="$folder" -c max_connections=200)
+address=127.0.0.1
+if [ "${1:-}" = --also-at ]; then address=$2; shift 2; fi
+settings=(-c listen_addresses="127.0.0.1,$address" -c port="$port" -c unix_socket_directories="$folder" -c max_connections=200)
 for setting in "$@"; do settings+=(-c "$setting"); done
 
 # Authorities, certificates of a year, and the file that says who may come how.
@@ -90,8 +93,9 @@ cd "$folder"
 "${as[@]}" "$bin/initdb" --no-sync --auth=trust --username=postgres --pgdata="$folder/data" >"$folder/log" 2>&1 \
     || { cat "$folder/log" >&2; exit 1; }
 [ -z "$tls" ] || certify >>"$folder/log" 2>&1 || { cat "$folder/log" >&2; exit 1; }
+[ "$address" = 127.0.0.1 ] || echo "host all all ${address%.*}.0/24 trust" >>"$folder/data/pg_hba.conf"
 start
-echo "postgres://postgres@127.0.0.1:$port/postgres"
+echo "postgres://postgres@$address:$port/postgres"
 # The read is interrupted by the signals above, and ends when whoever started this is gone.
 while true; do
     read -r _ && continue

@@ -14,14 +14,17 @@ from botocore.config import Config
 from botocore.exceptions import EndpointConnectionError
 
 from agent_process import ROOT, AgentProcess, default_binary, free_ports
+from network import DATABASE, FIRST_AGENT, STORE, Host, Network
 
 
 class Postgres:
     """scripts/throw-away-postgres.sh: lives as long as its standard input."""
 
-    def __init__(self):
-        script = ROOT / "scripts" / "throw-away-postgres.sh"
-        self._process = subprocess.Popen([str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    def __init__(self, host: Host | None = None):
+        words = [str(ROOT / "scripts" / "throw-away-postgres.sh")]
+        if host is not None:
+            words = [*host.prefix, *words, "--also-at", host.address]
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.url = self._process.stdout.readline().decode().strip()
         if not self.url.startswith("postgres://"):
             raise RuntimeError("no PostgreSQL server: scripts/setup.sh installs it")
@@ -43,7 +46,9 @@ class Postgres:
 class Folder:
     """A folder that all agents share: one file system on one machine."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, host: Host | None = None):
+        if host is not None:
+            raise RuntimeError("a folder cannot be cut off: --store s3")
         self._root = folder / "store"
         self.settings = {"STREAMHOUSE_STORE": f"file://{self._root}"}
 
@@ -75,7 +80,9 @@ class Bucket:
 class Moto(Bucket):
     """An S3 server that others wrote."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, host: Host | None = None):
+        if host is not None:
+            raise RuntimeError("this server stays on loopback: --store s3")
         port = free_ports(1)[0]
         server = Path(sys.executable).with_name("moto_server")
         self._log = (folder / "s3.log").open("wb")
@@ -99,8 +106,10 @@ class Moto(Bucket):
 class S3(Bucket):
     """Our own S3 server, which can be slow, refuse, stall, lose answers, and be away."""
 
-    def __init__(self, folder: Path):
-        self._process = subprocess.Popen([str(default_binary().with_name("s3-server"))], stdout=subprocess.PIPE)
+    def __init__(self, _: Path, host: Host | None = None):
+        words = [*(host.prefix if host else []), str(default_binary().with_name("s3-server")),
+                 "--listen", f"{host.address if host else '127.0.0.1'}:0"]
+        self._process = subprocess.Popen(words, stdout=subprocess.PIPE)
         super().__init__(self._process.stdout.readline().decode().strip(), "testtest")
 
     def faults(self, settings: str) -> None:
@@ -123,14 +132,22 @@ STORES = {"folder": Folder, "s3": S3, "moto": Moto}
 
 
 class Cluster:
-    """Agents `agent-1`… on one database and one store. `kafka` names all of them."""
+    """Agents `agent-1`… on one database and one store. `kafka` names all of them.
 
-    def __init__(self, folder: Path, agents: int, lease_s: float, store: str = "folder"):
+    With `apart` each of them, the database and the store are hosts of a network that can be cut (`network`, `hosts`).
+    """
+
+    def __init__(self, folder: Path, agents: int, lease_s: float, store: str = "folder", apart: bool = False,
+                 settings: dict[str, str] | None = None):
         self.folder, self.lease_s = folder, lease_s
-        self.postgres = Postgres()
-        self.store = STORES[store](folder)
+        self.network = Network() if apart else None
+        self.hosts: dict[AgentProcess, Host] = {}
+        self.database_host, self.store_host = ((self.network.add("database", DATABASE), self.network.add("store", STORE))
+                                               if self.network else (None, None))
+        self.postgres = Postgres(self.database_host)
+        self.store = STORES[store](folder, self.store_host)
         self._shared = {"METADATA_STORE": self.postgres.url, "LEASE_DURATION": str(lease_s),
-                        "RUST_LOG": os.environ.get("RUST_LOG", "info"), **self.store.settings}
+                        "RUST_LOG": os.environ.get("RUST_LOG", "info"), **self.store.settings, **(settings or {})}
         self.agents: list[AgentProcess] = []
         for _ in range(agents):
             self.add()
@@ -138,7 +155,13 @@ class Cluster:
     def add(self, settings: dict[str, str] | None = None) -> AgentProcess:
         """One more agent, not started, with settings of its own."""
         name = f"agent-{len(self.agents) + 1}"
-        agent = AgentProcess(self.folder / name, settings={**self._shared, "AGENT_ID": name, **(settings or {})})
+        where = {}
+        if self.network:
+            host = self.network.add(name, FIRST_AGENT + len(self.agents))
+            where = {"address": host.address, "prefix": host.prefix}
+        agent = AgentProcess(self.folder / name, settings={**self._shared, "AGENT_ID": name, **(settings or {})}, **where)
+        if self.network:
+            self.hosts[agent] = host
         self.agents.append(agent)
         return agent
 
@@ -181,6 +204,8 @@ class Cluster:
             agent.kill()
         self.store.end()
         self.postgres.end()
+        if self.network:
+            self.network.end()
 
 
 def audit(cluster: Cluster) -> list[str]:
@@ -204,3 +229,14 @@ def audit(cluster: Cluster) -> list[str]:
         elif objects[key] < int(end):
             complaints.append(f"dangling: {key} has {objects[key]} bytes, its ranges end at {end}")
     return complaints
+
+
+def leaked(cluster: Cluster, within_s: float) -> list[str]:
+    """Objects that nothing refers to and garbage collection leaves; it is given that long after the last upload."""
+    deadline = time.monotonic() + within_s
+    while True:
+        known = {key for key, in cluster.sql("SELECT object_key FROM segments")}
+        orphans = sorted(set(cluster.store.objects()) - known)
+        if not orphans or time.monotonic() > deadline:
+            return [f"leaked: {key}" for key in orphans]
+        time.sleep(1)

@@ -5,17 +5,18 @@ cd "$(dirname "$0")/../.."
 
 tools=${STREAMHOUSE_TOOLS:-$PWD/target/compat}
 [ -x "$tools/venv/bin/python" ] || scripts/setup.sh
-export PYTHONPATH=compat-tests/cluster:compat-tests/kill:compat-tests/harness PYTHONDONTWRITEBYTECODE=1
+export PYTHONPATH=compat-tests/cluster:compat-tests/lanes:compat-tests/checker:compat-tests/harness:compat-tests/java
+export PYTHONDONTWRITEBYTECODE=1
 run() { "$tools/venv/bin/python" compat-tests/cluster/run.py "$@"; }
 
-# Without arguments: everything on a folder; on our S3 server what hurts a store, and on one that others wrote what moves
-# partitions. OUTAGE_S is how long the store does not answer.
+# Without arguments: short forms of all. On a folder what hurts agents and the database, on our S3 server what hurts a store or
+# needs hosts that can be cut, and on one that others wrote what moves partitions.
 if [ "$#" -gt 0 ]; then
     run "$@"
 else
     failed=0
-    run || failed=1
-    run --store s3 kill9 store || failed=1
-    run --store moto --rate 150 roll || failed=1
+    run restart join scale sigstop database clocks || failed=1
+    run --store s3 kill9 store vanish mix --seconds 30 || failed=1
+    run --store moto --rate 150 java || failed=1
     exit "$failed"
 fi

@@ -38,17 +38,18 @@ def free_ports(count: int) -> list[int]:
 
 
 class AgentProcess:
-    """`start`, `kill`, `terminate`; `kafka`, `grpc` and `http` are its addresses."""
+    """`start`, `kill`, `terminate`; `kafka`, `grpc` and `http` are its addresses. `prefix` starts it on another host."""
 
     def __init__(self, folder: Path, binary: Path | None = None, arguments: list[str] | None = None,
-                 settings: dict[str, str] | None = None):
+                 settings: dict[str, str] | None = None, address: str = "127.0.0.1", prefix: list[str] | None = None):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.binary = Path(binary or default_binary())
         self.arguments = list(arguments or [])
         kafka, grpc, http = free_ports(3)
-        self.kafka, self.grpc = f"127.0.0.1:{kafka}", f"127.0.0.1:{grpc}"
-        self.http = f"http://127.0.0.1:{http}"
+        self.kafka, self.grpc = f"{address}:{kafka}", f"{address}:{grpc}"
+        self.http = f"http://{address}:{http}"
+        self._prefix = list(prefix or [])
         self.log = self.folder / "agent.log"
         self.process: subprocess.Popen | None = None
         self.ready_ms = 0.0
@@ -64,6 +65,10 @@ class AgentProcess:
             **(settings or {}),
         }
 
+    def add_settings(self, settings: dict[str, str]) -> None:
+        """Variables from the next start on."""
+        self._environment.update(settings)
+
     @property
     def pid(self) -> int:
         """Process id of the running agent."""
@@ -77,7 +82,7 @@ class AgentProcess:
         began = time.monotonic()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [str(self.binary), *self.arguments, *(arguments or [])],
+                [*self._prefix, str(self.binary), *self.arguments, *(arguments or [])],
                 env=self._environment, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         while not self.is_ready():
             if self.process.poll() is not None:

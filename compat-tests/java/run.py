@@ -1,28 +1,20 @@
-"""The Java client: compiles CompatClient.java against the pinned jars when it changed, and runs it."""
+"""The Java client's checks: CompatClient.java, whose output is already in the form that the runner counts."""
 
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-TOOLS = Path(os.environ.get("STREAMHOUSE_TOOLS", HERE.parents[1] / "target" / "compat")) / "java"
+from java_client import command
 
 
 def main() -> int:
-    """The program's exit code; its output is already in the form that the runner counts."""
-    jars, classes = sorted(map(str, (TOOLS / "jars").glob("*.jar"))), TOOLS / "classes"
-    source, compiled = HERE / "CompatClient.java", classes / "CompatClient.class"
-    if not jars:
-        print("FAIL the Java client is here: run scripts/setup.sh")
+    """The program's exit code."""
+    try:
+        words = command("CompatClient")
+    except RuntimeError as error:
+        print(f"FAIL the Java client is here: {error}")
         return 1
-    if not compiled.exists() or compiled.stat().st_mtime < source.stat().st_mtime:
-        classes.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["javac", "-Xlint:all,-processing", "-Werror", "-cp", ":".join(jars), "-d", str(classes),
-                        str(source)], check=True)
-    path = ":".join([str(classes), *jars])
-    return subprocess.run(["java", "-XX:+UseSerialGC", "-Xmx512m", "-cp", path, "CompatClient",
-                           os.environ["COMPAT_KAFKA"], *sys.argv[1:]]).returncode
+    return subprocess.run([*words, os.environ["COMPAT_KAFKA"], *sys.argv[1:]]).returncode
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # The kill tests: kill -9 at random moments, then aborts at each named stop point. Arguments (--rounds, --seed, …) go to
-# each of the three; the checker's own tests run first.
+# each of the three; the tests of the checker and of the raw client run first.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 tools=${STREAMHOUSE_TOOLS:-$PWD/target/compat}
 [ -x "$tools/venv/bin/python" ] || scripts/setup.sh
-export PYTHONPATH=compat-tests/harness:compat-tests/kill PYTHONDONTWRITEBYTECODE=1
+export PYTHONPATH=compat-tests/harness:compat-tests/checker:compat-tests/lanes PYTHONDONTWRITEBYTECODE=1
 python=$tools/venv/bin/python
 
-"$python" compat-tests/kill/checker_test.py
+"$python" compat-tests/checker/checker_test.py
+"$python" compat-tests/lanes/raw_lanes_test.py
 failed=0
 "$python" compat-tests/kill/run.py "$@" || failed=1
 for point in after-put after-commit; do

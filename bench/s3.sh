@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Measures what an object store at S3's distance costs, against target/release/agent and s3-server, in about five minutes; not
+# part of CI.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+export STREAMHOUSE_TOOLS=${STREAMHOUSE_TOOLS:-$PWD/target/compat} PYTHONDONTWRITEBYTECODE=1
+scripts/setup.sh --bench
+cc -O2 -Wall -Wextra -o "$STREAMHOUSE_TOOLS/load" bench/load.c -lrdkafka -lpthread
+PYTHONPATH=compat-tests/harness:compat-tests/cluster exec "$STREAMHOUSE_TOOLS/venv/bin/python" bench/s3.py "$@"
