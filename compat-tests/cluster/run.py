@@ -28,6 +28,7 @@ from trial import TOPIC, Trial
 from vanishing import cuts, mix, vanish
 from with_clients import clocks, give_clocks, java
 from workload import Workload
+from zones import give_zones, zones
 
 MEMORY_MB = 256 * 1.048576 * 1.2
 """MEMORY_BYTES and a fifth."""
@@ -46,6 +47,7 @@ class Scenario:
     apart: bool = False
     topic: dict[str, str] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
+    replicas: int = 1
     prepare: Callable[[Cluster], None] = lambda cluster: None
 
 
@@ -53,6 +55,7 @@ SCENARIOS = {scenario.run.__name__: scenario for scenario in (
     Scenario(kill9), Scenario(restart), Scenario(roll), Scenario(java), Scenario(join), Scenario(scale), Scenario(sigstop, 6.0),
     Scenario(database, 6.0), Scenario(store), Scenario(vanish, 6.0, apart=True), Scenario(cuts, 6.0, apart=True),
     Scenario(mix, 6.0, apart=True, settings=EAGER_GARBAGE),
+    Scenario(zones, replicas=-1, prepare=give_zones),
     Scenario(clocks, 6.0, topic={"message.timestamp.type": "LogAppendTime"}, prepare=give_clocks))}
 
 
@@ -99,7 +102,7 @@ def run(name: str, options: argparse.Namespace) -> list[str]:
         scenario.prepare(cluster)
         cluster.start()
         admin = AdminClient({"bootstrap.servers": cluster.kafka, "log_level": 0})
-        admin.create_topics([NewTopic(TOPIC, options.partitions, 1, config=scenario.topic)])[TOPIC].result(20)
+        admin.create_topics([NewTopic(TOPIC, options.partitions, scenario.replicas, config=scenario.topic)])[TOPIC].result(20)
         load = Workload(folder, cluster.kafka, TOPIC, options.partitions, options.rate)
         time.sleep(2)
         complaints = hurt(scenario, Trial(cluster, load, random.Random(options.seed), options.turns, options.seconds,

@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+from contextlib import contextmanager
 
 from cluster import Cluster
 from clocks import Clock, told_by
@@ -78,12 +79,19 @@ def _append_times(cluster: Cluster, partitions: int, now: float) -> list[str]:
 
 def java(trial: Trial) -> None:
     """SIGTERM and start of all agents under the Java client too: it reports no error either."""
-    history = trial.cluster.folder / "java.jsonl"
-    client = subprocess.Popen([*command("RollingClient"), trial.cluster.kafka, TOPIC, str(trial.load.partitions), "100", "java",
-                               str(history)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
+    with java_client(trial):
         time.sleep(3)
         roll(trial)
+
+
+@contextmanager
+def java_client(trial: Trial, rack: str = ""):
+    """A Java producer and consumer beside the workload, judged with it; the consumer is in that zone."""
+    history = trial.cluster.folder / "java.jsonl"
+    client = subprocess.Popen([*command("RollingClient"), trial.cluster.kafka, TOPIC, str(trial.load.partitions), "100", "java",
+                               str(history), rack], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield
     except Exception:
         client.kill()
         raise

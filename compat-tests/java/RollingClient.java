@@ -24,8 +24,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 /**
  * A producer (idempotent, as it is by default) and an assigned consumer that run while agents come and go, and count every
  * error that the client reports to the application. Arguments: Kafka addresses, topic, partitions, records a second, run,
- * history file. When its standard input ends it
- * stops sending, reads to the end, and prints {@code acked errors} and the errors a line each.
+ * history file, the consumer's rack. When its standard input ends it stops sending, reads to the end, and prints {@code acked errors} and the errors a line each.
  *
  * <p>The history is that of compat-tests/checker/history.py.
  */
@@ -52,7 +51,8 @@ public final class RollingClient {
         event("java", "client", "ok", ids.getAndIncrement(), "\"idempotent\":true");
         event("java-follower", "client", "ok", ids.getAndIncrement(), "\"follows\":true");
         Thread producer = new Thread(() -> produce(address, partitions, rate));
-        Thread consumer = new Thread(() -> consume(address, partitions, producer));
+        String rack = arguments[6];
+        Thread consumer = new Thread(() -> consume(address, rack, partitions, producer));
         producer.start();
         consumer.start();
         while (System.in.read() >= 0) {}
@@ -102,8 +102,9 @@ public final class RollingClient {
         return whole + ".".repeat(Math.max(0, 80 - whole.length()));
     }
 
-    private static void consume(String address, int partitions, Thread producer) {
-        Map<String, Object> settings = Map.of("bootstrap.servers", address, "auto.offset.reset", "none", "enable.auto.commit", false);
+    private static void consume(String address, String rack, int partitions, Thread producer) {
+        Map<String, Object> settings = Map.of("bootstrap.servers", address, "auto.offset.reset", "none", "enable.auto.commit", false,
+            "client.rack", rack);
         Collection<TopicPartition> all = IntStream.range(0, partitions).mapToObj(p -> new TopicPartition(topic, p)).toList();
         try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
             consumer.assign(all);

@@ -98,20 +98,27 @@ class ProducerLane(threading.Thread):
 class FollowingConsumer(threading.Thread):
     """Reads all partitions from their beginning while agents come and go."""
 
-    def __init__(self, kafka: str, topic: str, partitions: int, recorder: Recorder, name: str = "follower"):
+    def __init__(self, kafka: str, topic: str, partitions: int, recorder: Recorder, name: str = "follower", rack: str = ""):
         super().__init__(name=name, daemon=True)
         self.errors: list[str] = []
+        self.ages: list[tuple[int, float]] = []
+        """Of each record its partition, and its age in seconds when it was read; only if the consumer has a rack."""
+        self.rack = rack
         self.positions = dict.fromkeys(range(partitions), 0)
         self._topic, self._recorder = topic, recorder
         self._stopped = threading.Event()
-        self._consumer = follow(kafka, topic, partitions)
+        self._consumer = follow(kafka, topic, partitions, rack)
         recorder.complete(name, "client", OK, follows=True)
         recorder.complete(name, "assign", OK, topic=topic, positions={str(p): 0 for p in self.positions})
 
     def run(self) -> None:
         """Reads until stopped."""
         while not self._stopped.is_set():
-            poll(self._consumer, self.name, self._topic, self._recorder, self.positions)
+            wait_s = 0.005 if self.rack else 0.1
+            messages = poll(self._consumer, self.name, self._topic, self._recorder, self.positions, wait_s)
+            if self.rack:
+                now = time.time()
+                self.ages += [(m.partition(), now - m.timestamp()[1] / 1000) for m in messages if m.error() is None]
 
     def finish(self, ends: dict[int, int], within_s: float) -> None:
         """Stops once it has read up to these ends, or that much time is over: what it lacks then, the checker calls unseen."""
@@ -123,11 +130,13 @@ class FollowingConsumer(threading.Thread):
         self._consumer.close()
 
 
-def poll(consumer: Consumer, process: str, topic: str, recorder: Recorder, positions: dict[int, int]) -> None:
-    """One poll of up to 1,000 records, recorded; moves the positions."""
+def poll(consumer: Consumer, process: str, topic: str, recorder: Recorder, positions: dict[int, int],
+         wait_s: float = 0.1) -> list[Message]:
+    """One poll of up to 1,000 records, or of what comes in `wait_s`, recorded; moves the positions."""
     number = recorder.invoke(process, "poll", topic=topic)
     records = []
-    for message in consumer.consume(1_000, timeout=0.1):
+    messages = consumer.consume(1_000, timeout=wait_s)
+    for message in messages:
         error = message.error()
         if error is None:
             records.append([message.partition(), message.offset(), message.value().decode("latin-1")])
@@ -136,12 +145,13 @@ def poll(consumer: Consumer, process: str, topic: str, recorder: Recorder, posit
             recorder.complete(process, "poll", FAIL, topic=topic, error="OFFSET_OUT_OF_RANGE", partition=message.partition(),
                               offset=None)
     recorder.complete(process, "poll", OK, number, records=records)
+    return messages
 
 
-def follow(kafka: str, topic: str, partitions: int) -> Consumer:
+def follow(kafka: str, topic: str, partitions: int, rack: str = "") -> Consumer:
     """A consumer of all partitions from the beginning, without a group."""
     consumer = Consumer({"bootstrap.servers": kafka, "group.id": "none", "enable.auto.commit": False,
-                         "auto.offset.reset": "error", "fetch.wait.max.ms": 100, **RECONNECT})
+                         "auto.offset.reset": "error", "fetch.wait.max.ms": 100, "client.rack": rack, **RECONNECT})
     consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(partitions)])
     return consumer
 
