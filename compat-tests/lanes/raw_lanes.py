@@ -157,6 +157,9 @@ class RawProducer(threading.Thread):
         connection = self._router.connection(address) if address else None
         if connection is None or len(connection.waiting) >= self._in_flight:
             return False
+        if not connection.waiting and select.select([connection], [], [], 0)[0]:
+            self._lose(connection, ConnectionError("closed by the agent"))  # nothing is lost with it that could be unknown
+            return False
         if self._idempotent and self._producer is None and not self._take_producer_id():
             return False
         producer = (*self._producer, self._sequences[partition]) if self._producer else (-1, -1, -1)
