@@ -57,7 +57,11 @@ const SETTINGS: [(&str, &str); 4] = [
 /// Every version this binary knows.
 fn migrator() -> Migrator {
     let init = include_str!("../../migrations/postgres/0001_init.sql").into_sql_str();
-    Migrator::with_migrations(vec![Migration::new(1, "init".into(), MigrationType::Simple, init, false)])
+    let lane_reports = include_str!("../../migrations/postgres/0002_lane_reports.sql").into_sql_str();
+    Migrator::with_migrations(vec![
+        Migration::new(1, "init".into(), MigrationType::Simple, init, false),
+        Migration::new(2, "lane_reports".into(), MigrationType::Simple, lane_reports, false),
+    ])
 }
 
 /// Host, port and name of a database, for people.
