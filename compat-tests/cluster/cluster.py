@@ -14,6 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import EndpointConnectionError
 
 from agent_process import ROOT, AgentProcess, default_binary, free_ports
+from way import Way
 
 
 class Postgres:
@@ -125,20 +126,26 @@ STORES = {"folder": Folder, "s3": S3, "moto": Moto}
 class Cluster:
     """Agents `agent-1`… on one database and one store. `kafka` names all of them."""
 
-    def __init__(self, folder: Path, agents: int, lease_s: float, store: str = "folder"):
+    def __init__(self, folder: Path, agents: int, lease_s: float, store: str = "folder", ways: bool = False):
+        """With `ways` each agent has a way of its own to the S3 server, in the same order as `agents`."""
         self.folder, self.lease_s = folder, lease_s
         self.postgres = Postgres()
         self.store = STORES[store](folder)
         self._shared = {"METADATA_STORE": self.postgres.url, "LEASE_DURATION": str(lease_s),
                         "RUST_LOG": os.environ.get("RUST_LOG", "info"), **self.store.settings}
         self.agents: list[AgentProcess] = []
+        self._with_ways, self.ways = ways, []
         for _ in range(agents):
             self.add()
 
     def add(self) -> AgentProcess:
         """One more agent, not started."""
         name = f"agent-{len(self.agents) + 1}"
-        agent = AgentProcess(self.folder / name, settings={**self._shared, "AGENT_ID": name})
+        settings = {**self._shared, "AGENT_ID": name}
+        if self._with_ways:
+            self.ways.append(Way(int(self.store.url.rpartition(":")[2])))
+            settings["AWS_ENDPOINT_URL"] = self.ways[-1].url
+        agent = AgentProcess(self.folder / name, settings=settings)
         self.agents.append(agent)
         return agent
 
@@ -179,6 +186,8 @@ class Cluster:
         """Ends everything that was started."""
         for agent in self.agents:
             agent.kill()
+        for way in self.ways:
+            way.end()
         self.store.end()
         self.postgres.end()
 

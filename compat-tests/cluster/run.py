@@ -208,6 +208,36 @@ def store(cluster: Cluster, load: Load, dice: random.Random) -> None:
     cluster.store.faults("unavailable=0&lost=0&stall=0")
 
 
+def cut(cluster: Cluster, load: Load, dice: random.Random) -> None:
+    """One agent is cut off from the store while the others are not: it gives its partitions up, and comes back."""
+    if not cluster.ways:
+        raise RuntimeError("only the way to an S3 server can be cut: --store s3")
+    time.sleep(5)
+    number = dice.randrange(len(cluster.agents))
+    agent, way = cluster.agents[number], cluster.ways[number]
+    began = time.monotonic()
+    way.cut()
+    while "gave up" not in agent.readiness():
+        if time.monotonic() - began > cluster.lease_s * 3:
+            raise RuntimeError(f"not given up: {agent.readiness()}")
+        time.sleep(0.05)
+    figure("from the cut to everything handed over", time.monotonic() - began, f"<= {cluster.lease_s + 2}")
+    moved = time.monotonic()
+    figure("longest gap until then", load.longest_gap(began - 0.5, moved))
+    time.sleep(5)
+    figure("longest gap in 5 s without it", load.longest_gap(moved, time.monotonic()))
+    mended = time.monotonic()
+    way.mend()
+    cluster.wait_ready(cluster.lease_s * 4)
+    figure("from the mend to all ready", time.monotonic() - mended)
+    time.sleep(2)
+    figure("longest gap around its return", load.longest_gap(mended, time.monotonic()))
+    gave_up = [other for other in cluster.agents
+               if any(series.startswith("streamhouse_gave_up_total") for series in other.metrics())]
+    if gave_up != [agent]:
+        raise RuntimeError(f"not that one agent alone gave up: {len(gave_up)} did")
+
+
 def join(cluster: Cluster, load: Load, dice: random.Random) -> None:
     """A fourth agent comes, and takes its share under load."""
     # So many partitions that a fair share is never nothing.
@@ -255,7 +285,7 @@ def scale(cluster: Cluster, load: Load, dice: random.Random) -> None:
 
 SCENARIOS = {scenario.__name__: (scenario, lease) for scenario, lease in
              ((kill9, 30.0), (restart, 30.0), (roll, 30.0), (join, 30.0), (scale, 30.0), (sigstop, 6.0), (database, 6.0),
-                                                         (store, 30.0))}
+                                                         (store, 30.0), (cut, 12.0))}
 
 
 def kinds(complaints: list[str]) -> list[tuple[str, int]]:
@@ -268,7 +298,7 @@ def run(name: str, options: argparse.Namespace) -> list[str]:
     scenario, lease_s = SCENARIOS[name]
     folder = Path(tempfile.mkdtemp(prefix="streamhouse-cluster-"))
     print(f"cluster: {name} on {options.store}, seed {options.seed}: {scenario.__doc__.splitlines()[0]}", flush=True)
-    cluster = Cluster(folder, options.agents, lease_s, options.store)
+    cluster = Cluster(folder, options.agents, lease_s, options.store, ways=scenario is cut and options.store != "folder")
     try:
         cluster.start()
         load = Load(cluster, options.partitions, options.rate)
@@ -302,7 +332,7 @@ def main() -> int:
         if name not in SCENARIOS:
             parser.error(f"no scenario {name}; there are: {', '.join(SCENARIOS)}")
     raise_open_file_limit()
-    on_any_store = [name for name in SCENARIOS if name != store.__name__]
+    on_any_store = [name for name in SCENARIOS if name not in (store.__name__, cut.__name__)]
     results = {name: run(name, options) for name in options.scenarios or on_any_store}
     for name, complaints in results.items():
         print(f"cluster: {name:10} {'FAIL' if complaints else 'ok'}")

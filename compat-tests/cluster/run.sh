@@ -15,7 +15,7 @@ if [ "$#" -gt 0 ]; then
 else
     failed=0
     run || failed=1
-    run --store s3 kill9 store || failed=1
+    run --store s3 kill9 store cut || failed=1
     run --store moto --rate 150 roll || failed=1
     exit "$failed"
 fi

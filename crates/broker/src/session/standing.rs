@@ -89,14 +89,15 @@ pub(crate) enum Turn {
     Returned,
 }
 
-/// How long the lane may stand before its agent calls itself stuck.
+/// How long the lane may stand before its agent calls itself stuck. A slow upload is not an outage, however short the lease.
 pub(crate) fn patience(lease_duration: Duration) -> Duration {
-    lease_duration / 3
+    (lease_duration / 3).max(Duration::from_secs(1))
 }
 
-/// Time between two probes, and the most that one may take.
+/// Time between two probes, and the most that one may take: half of `patience`, so that a probe which ends after this agent
+/// asked began when the lane already stood.
 pub(crate) fn probe_interval(lease_duration: Duration) -> Duration {
-    lease_duration / 6
+    patience(lease_duration) / 2
 }
 
 impl Standing {

@@ -162,6 +162,7 @@ impl Lane {
     /// Settles an ambiguous commit by putting tombstones where its segments would be.
     async fn resolve(&self, segments: &[PlannedSegment], commits: &[SegmentCommit]) -> Decision {
         let references: Vec<SegmentRef> = segments.iter().map(PlannedSegment::reference).collect();
+        let began = Instant::now();
         let mut pause = RETRY_PAUSE_MIN;
         loop {
             match self.metadata.resolve_commit(self.status.session(), &references).await {
@@ -173,7 +174,7 @@ impl Lane {
                 Err(StoreError::Fenced) => return Decision::Unknown,
                 Err(error) => tracing::warn!(%error, "ambiguous segment commit not resolved yet"),
             }
-            let given_up = self.status.giving_up_since();
+            let given_up = self.status.giving_up_since().map(|since| since.max(began));
             if given_up.is_some_and(|since| since.elapsed() >= self.settings.lease_duration) {
                 tracing::error!(
                     "an ambiguous segment commit keeps partitions here that others could lead; starting over"

@@ -132,7 +132,7 @@ impl FaultyWriter {
             (rng.random_bool(0.3), rng.random_bool(0.7))
         };
         if arrives {
-            self.inner.close().await?;
+            oio::Write::close(&mut self.inner).await?;
         }
         while hangs && self.faults.is_cut() {
             tokio::time::sleep(CUT_POLL).await;

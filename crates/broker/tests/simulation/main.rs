@@ -87,13 +87,18 @@ impl World {
 
     /// Once nobody is cut off any more, all are in placement again, and lead what they should.
     async fn all_come_back(&self) {
-        for _ in 0..600 {
+        for round in 1_000..1_600 {
             tokio::time::sleep(Duration::from_millis(200)).await;
             self.look_for_those_who_gave_up().await;
             let agents = self.agents.lock().clone();
             let mut ready = 0;
-            for agent in &agents {
-                ready += usize::from(agent.readiness().await.is_ok());
+            for (number, agent) in agents.iter().enumerate() {
+                match agent.readiness().await {
+                    Ok(()) => ready += 1,
+                    // As its process would: a commit that could not be resolved for a lease, or a fence of somebody's.
+                    Err(why) if why.contains("fenced") => drop(self.replace(number, round).await),
+                    Err(_) => {}
+                }
             }
             let rows = self.metadata.list_agents().await.expect("memory answers");
             let accepting = rows.iter().filter(|row| row.registration.accepts_leases).count();
@@ -230,7 +235,7 @@ async fn trouble(world: Arc<World>, seed: u64) -> Vec<Broker> {
         tokio::time::sleep(Duration::from_millis(rng.random_range(5..120))).await;
         let number = rng.random_range(0..AGENTS.len());
         world.look_for_those_who_gave_up().await;
-        match rng.random_range(0..15) {
+        match rng.random_range(0..16) {
             0 | 1 => world.metadata.fail_next(FailPoint::NotCommitted),
             2 | 3 => world.metadata.fail_next(FailPoint::CommittedReplyLost),
             4 | 5 => world.metadata.fail_next(FailPoint::DroppedReplyLost),
@@ -260,8 +265,8 @@ async fn trouble(world: Arc<World>, seed: u64) -> Vec<Broker> {
                 };
                 doubting.peer_vanished(doubted).await;
             }
-            12 => {
-                let until = tokio::time::Instant::now() + Duration::from_millis(rng.random_range(1_000..6_000));
+            12 | 13 => {
+                let until = tokio::time::Instant::now() + Duration::from_millis(rng.random_range(1_500..6_000));
                 world.ways[number].1.cut(until);
             }
             _ => {}
@@ -450,9 +455,13 @@ fn setting(name: &str) -> Option<u64> {
 
 #[test]
 fn the_same_seed_gives_the_same_events() {
-    for seed in [3, 11] {
-        assert_eq!(simulate(seed), simulate(seed), "seed {seed}");
+    let mut gave_up = 0;
+    for seed in [3, 11, 27] {
+        let (first, second) = (simulate(seed), simulate(seed));
+        assert_eq!(first, second, "seed {seed}");
+        gave_up += first.1[3];
     }
+    assert!(gave_up > 0, "among the events are agents that gave up");
 }
 
 #[test]
@@ -468,6 +477,7 @@ fn nothing_acked_is_lost_and_nothing_failed_appears() {
             eprintln!("failing seed: {seed}");
             std::panic::resume_unwind(panic)
         });
+        println!("seed {seed}: {counts:?}");
         for (total, count) in totals.iter_mut().zip(counts) {
             *total += count;
         }
