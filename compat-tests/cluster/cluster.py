@@ -138,10 +138,10 @@ class Cluster:
         for _ in range(agents):
             self.add()
 
-    def add(self) -> AgentProcess:
-        """One more agent, not started."""
+    def add(self, settings: dict[str, str] | None = None) -> AgentProcess:
+        """One more agent, not started, with settings of its own."""
         name = f"agent-{len(self.agents) + 1}"
-        settings = {**self._shared, "AGENT_ID": name}
+        settings = {**self._shared, "AGENT_ID": name, **(settings or {})}
         if self._with_ways:
             self.ways.append(Way(int(self.store.url.rpartition(":")[2])))
             settings["AWS_ENDPOINT_URL"] = self.ways[-1].url

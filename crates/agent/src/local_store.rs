@@ -12,12 +12,16 @@
 //! which nothing refers to, since it is named in metadata only after its write returned; and files in `.tmp`, removed
 //! at the next start; `.tmp` is not listed.
 //!
+//! Large objects go to the disk directly, past the page cache, where the file system can do that: copying into new pages
+//! was more than half of the agent's work under load.
+//!
 //! Reads, lists and deletes are those of `fs`. Deletes are not synced: an object that comes back after a power loss
 //! is deleted again by whoever wanted it gone, and nothing refers to it meanwhile. Copy, rename and append are
 //! refused, as nothing here would make them durable.
 
-use std::collections::HashSet;
-use std::fs::{self, File, Metadata as FileMetadata, OpenOptions};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Write as _};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -26,10 +30,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use opendal::raw::{
     Layer, OpCopy, OpCreateDir, OpList, OpPresign, OpRead, OpRename, OpStat, OpWrite, RpCreateDir, RpPresign, RpRename,
-    RpStat, Service, ServiceInfo, Servicer, Timestamp, new_std_io_error, oio,
+    RpStat, Service, ServiceInfo, Servicer, new_std_io_error, oio,
 };
 use opendal::{Buffer, Capability, Error, ErrorKind, Metadata, MetadataBuilder, OperationContext, Result};
 use parking_lot::Mutex;
+use rustix::fs::{Mode, OFlags};
 
 /// Holds temporary files, inside the store's folder so that a rename never crosses file systems.
 const SCRATCH: &str = ".tmp";
@@ -37,8 +42,14 @@ const SCRATCH: &str = ".tmp";
 const SEGMENTS: &str = "org-";
 /// Buffers of one gathered write; Linux's `IOV_MAX`.
 const GATHER_MAX: usize = 1024;
-/// Directories remembered as durable; beyond it the memory starts anew, which costs a few syncs.
-const KNOWN_DIRECTORIES_MAX: usize = 4096;
+/// Objects of at least this size are written directly.
+const DIRECT_BYTES_MIN: usize = 256 * 1024;
+/// What direct writes are aligned to, in memory and in the file: no disk asks for more.
+const BLOCK: usize = 4096;
+/// One direct write.
+const DIRECT_WRITE_BYTES: usize = 1 << 20;
+/// Directories kept open; beyond it the memory starts anew, which costs a few syncs.
+const KNOWN_DIRECTORIES_MAX: usize = 64;
 
 /// Opens (and creates) the folder of a store and makes writes to it durable; to be laid directly over `fs`.
 #[derive(Clone, Debug)]
@@ -75,8 +86,8 @@ struct Folder {
     /// Held while the process lives: who has it may remove leftovers. `None`: another process uses the folder too (the
     /// broker decides whether that is allowed), so its temporary files are left alone.
     _lock: Option<File>,
-    /// Directories that exist and whose names are known to be on disk.
-    durable_directories: Mutex<HashSet<PathBuf>>,
+    /// Directories whose names are known to be on disk.
+    durable_directories: Mutex<HashMap<PathBuf, Arc<File>>>,
     next_temporary: AtomicU64,
 }
 
@@ -94,7 +105,7 @@ impl Folder {
             }
         }
         for directory in root.ancestors() {
-            match sync_directory(directory) {
+            match File::open(directory).and_then(|directory| directory.sync_all()) {
                 // A directory above ours that we may not read, or that cannot be synced, is not one that we made.
                 Err(error) if directory != root && is_not_ours(&error) => break,
                 other => other?,
@@ -104,7 +115,7 @@ impl Folder {
             root,
             scratch,
             _lock: lock,
-            durable_directories: Mutex::new(HashSet::new()),
+            durable_directories: Mutex::default(),
             next_temporary: AtomicU64::new(0),
         };
         let probe = folder.new_temporary()?;
@@ -113,48 +124,40 @@ impl Folder {
     }
 
     /// Writes one object; when it returns, the object is durable under its name. Blocks.
-    fn put(&self, key: &str, chunks: &[Bytes], if_not_exists: bool) -> io::Result<FileMetadata> {
+    fn put(&self, key: &str, chunks: &[Bytes], if_not_exists: bool) -> io::Result<()> {
         let target = self.path_of(key)?;
-        let directory = target.parent().unwrap_or(&self.root);
-        self.make_directory_durable(directory)?;
+        let parent = target.parent().unwrap_or(&self.root);
+        let directory = self.durable_directory(parent)?;
         let created = match key.starts_with(SEGMENTS) && !if_not_exists {
-            true => OpenOptions::new().write(true).create_new(true).open(&target),
+            true => create_in(&directory, &target),
             false => Err(io::ErrorKind::AlreadyExists.into()),
         };
         let put = match created {
-            Ok(file) => put_new(file, directory, chunks),
+            Ok(file) => put_new(file, &directory, chunks),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                self.put_whole(&target, directory, chunks, if_not_exists)
+                self.put_whole(&target, &directory, chunks, if_not_exists)
             }
             Err(error) => Err(error),
         };
         if put.is_err() {
             // Perhaps someone removed the directory: the next write makes it anew.
-            self.durable_directories.lock().remove(directory);
+            self.durable_directories.lock().remove(parent);
         }
         put
     }
 
     /// Replaces an object, or creates it if nobody else does: whole before it has its name.
-    fn put_whole(
-        &self,
-        target: &Path,
-        directory: &Path,
-        chunks: &[Bytes],
-        if_not_exists: bool,
-    ) -> io::Result<FileMetadata> {
+    fn put_whole(&self, target: &Path, directory: &File, chunks: &[Bytes], if_not_exists: bool) -> io::Result<()> {
         let mut temporary = self.new_temporary()?;
-        write_gathered(&mut temporary.file, chunks)?;
+        write_object(&mut temporary.file, chunks)?;
         temporary.file.sync_data()?;
-        let metadata = temporary.file.metadata()?;
         if if_not_exists {
             fs::hard_link(&temporary.path, target)?;
         } else {
             fs::rename(&temporary.path, target)?;
             temporary.moved = true;
         }
-        sync_directory(directory)?;
-        Ok(metadata)
+        directory.sync_all()
     }
 
     /// The file of an object. Keys never leave the folder, nor enter `.tmp`.
@@ -180,36 +183,43 @@ impl Folder {
         }
     }
 
-    /// Creates `directory` and syncs the names of it and all directories between it and the root, once per process:
+    /// The directory, created if needed, once its name and those of all directories between it and the root are synced:
     /// one that is found may be there since a process died before it synced it.
-    fn make_directory_durable(&self, directory: &Path) -> io::Result<()> {
-        if directory == self.root || self.durable_directories.lock().contains(directory) {
-            return Ok(());
+    fn durable_directory(&self, path: &Path) -> io::Result<Arc<File>> {
+        if let Some(known) = self.durable_directories.lock().get(path) {
+            return Ok(Arc::clone(known));
         }
-        fs::create_dir_all(directory)?;
-        let above = directory.ancestors().skip(1).take_while(|a| a.starts_with(&self.root));
+        fs::create_dir_all(path)?;
+        let above = path.ancestors().skip(1).take_while(|a| a.starts_with(&self.root));
         for ancestor in above {
-            sync_directory(ancestor)?;
+            File::open(ancestor)?.sync_all()?;
         }
+        let directory = Arc::new(File::open(path)?);
         let mut known = self.durable_directories.lock();
         if known.len() >= KNOWN_DIRECTORIES_MAX {
             known.clear();
         }
-        known.insert(directory.to_owned());
-        Ok(())
+        known.insert(path.to_owned(), Arc::clone(&directory));
+        Ok(directory)
     }
+}
+
+/// Creates a file that is not there, in this very directory: if somebody replaced it, syncing it would prove nothing.
+fn create_in(directory: &File, target: &Path) -> io::Result<File> {
+    let name = target.file_name().unwrap_or_default();
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o666))?;
+    Ok(file.into())
 }
 
 /// Writes an object under a name that nothing had: file and name reach the disk in one journal commit. An attempt that
 /// fails frees its own file's space and leaves the name alone, which may be another attempt's by now.
-fn put_new(mut file: File, directory: &Path, chunks: &[Bytes]) -> io::Result<FileMetadata> {
-    let written =
-        write_gathered(&mut file, chunks).and_then(|()| file.sync_data()).and_then(|()| sync_directory(directory));
-    if let Err(error) = written {
+fn put_new(mut file: File, directory: &File, chunks: &[Bytes]) -> io::Result<()> {
+    let written = write_object(&mut file, chunks).and_then(|()| file.sync_data()).and_then(|()| directory.sync_all());
+    if written.is_err() {
         let _ = file.set_len(0);
-        return Err(error);
     }
-    file.metadata()
+    written
 }
 
 /// A file without its final name; removed when dropped unless it was moved there.
@@ -232,8 +242,44 @@ fn is_not_ours(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput)
 }
 
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
+/// Writes all chunks in order.
+fn write_object(file: &mut File, chunks: &[Bytes]) -> io::Result<()> {
+    let bytes: usize = chunks.iter().map(Bytes::len).sum();
+    let is_direct = bytes >= DIRECT_BYTES_MIN && rustix::fs::fcntl_setfl(&*file, OFlags::DIRECT).is_ok();
+    if is_direct { write_direct(file, chunks) } else { write_gathered(file, chunks) }
+}
+
+thread_local! {
+    /// Where direct writes are gathered; goes with its thread, which is not kept when idle.
+    static GATHERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Through an aligned buffer, to a file that is open for direct writes. What follows the last whole block goes through the
+/// page cache.
+fn write_direct(file: &mut File, chunks: &[Bytes]) -> io::Result<()> {
+    GATHERED.with_borrow_mut(|memory| {
+        memory.resize(DIRECT_WRITE_BYTES + BLOCK, 0);
+        let start = memory.as_ptr().align_offset(BLOCK);
+        let buffer = &mut memory[start..start + DIRECT_WRITE_BYTES];
+        let mut filled = 0;
+        for chunk in chunks {
+            let mut rest = &chunk[..];
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(rest.len().min(buffer.len() - filled));
+                buffer[filled..filled + now.len()].copy_from_slice(now);
+                filled += now.len();
+                rest = later;
+                if filled == buffer.len() {
+                    file.write_all(buffer)?;
+                    filled = 0;
+                }
+            }
+        }
+        let (blocks, rest) = buffer[..filled].split_at(filled / BLOCK * BLOCK);
+        file.write_all(blocks)?;
+        rustix::fs::fcntl_setfl(&*file, OFlags::empty())?;
+        file.write_all(rest)
+    })
 }
 
 /// Writes all chunks in order without joining them.
@@ -349,10 +395,8 @@ impl oio::Write for LocalWriter {
         let chunks = self.chunks.clone();
         let written = tokio::task::spawn_blocking(move || folder.put(&key, &chunks, if_not_exists)).await;
         let written = written.map_err(|error| Error::new(ErrorKind::Unexpected, "writer task").set_source(error))?;
-        let metadata = written.map_err(into_store_error)?;
-        let mut object = MetadataBuilder::file(metadata.len());
-        object.last_modified(Timestamp::try_from(metadata.modified().map_err(new_std_io_error)?)?);
-        Ok(object.build())
+        written.map_err(into_store_error)?;
+        Ok(MetadataBuilder::file(self.chunks.iter().map(|chunk| chunk.len() as u64).sum()).build())
     }
 
     async fn abort(&mut self) -> Result<()> {

@@ -31,6 +31,28 @@ async fn an_object_of_many_chunks_reads_back_equal() {
 }
 
 #[tokio::test]
+async fn large_objects_of_any_length_read_back_equal() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    for length in [
+        DIRECT_BYTES_MIN,
+        DIRECT_BYTES_MIN + 1,
+        DIRECT_WRITE_BYTES - 1,
+        DIRECT_WRITE_BYTES,
+        3 * DIRECT_WRITE_BYTES + 17,
+    ] {
+        let whole: Vec<u8> = (0..length).map(|n| (n * 31 + n / 256) as u8).collect();
+        // Chunks that begin and end anywhere.
+        let chunks: Vec<Bytes> = whole.chunks(70_001).map(Bytes::copy_from_slice).collect();
+        for key in ["org-1/flush/a/2", "other"] {
+            let key = format!("{key}-{length}");
+            store.write(&key, Buffer::from(chunks.clone())).await.unwrap();
+            assert!(store.read(&key).await.unwrap().to_vec() == whole, "{key}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn chunks_written_one_by_one_make_one_object() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path());

@@ -25,6 +25,7 @@ use crate::memory_budget::MemoryBudget;
 use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
 use crate::reader::cold::ColdReader;
+use crate::replica::Replicas;
 use crate::session::bucket;
 use crate::session::coordinator::RoundRequest;
 use crate::session::hand_over::has_to_give;
@@ -352,6 +353,10 @@ impl Broker {
 
     pub(crate) fn pool(&self) -> &WriterPool {
         &self.0.shared.pool
+    }
+
+    pub(crate) fn replicas(&self) -> &Replicas {
+        &self.0.shared.replicas
     }
 
     pub(crate) fn view(&self) -> &ClusterView {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use segment::{LeaderEpoch, Offset, OrganizationId, PartitionIndex, TopicId};
+use segment::{LeaderEpoch, Offset, OrganizationId, PartitionIndex, PartitionKey, TopicId};
 use tokio::sync::{Notify, OnceCell};
 use tokio::time::Instant;
 
@@ -15,6 +15,7 @@ use crate::limits::{FETCH_BYTES_MAX, FETCH_COLD_BYTES_MAX, FETCH_WAIT_MAX};
 use crate::memory_budget::MemoryPermit;
 use crate::reader::ReadBatch;
 use crate::reader::cold::ColdError;
+use crate::replica::{RecentRange, Replica};
 use crate::writer::partition::Partition;
 
 /// Partitions of one fetch that are read at the same time.
@@ -42,6 +43,8 @@ pub struct FetchRequest {
     pub max_bytes: usize,
     /// Isolation level.
     pub isolation: IsolationLevel,
+    /// Where the client is (KIP-392's `client.rack`): an agent of that zone reads for it what others lead.
+    pub rack: Option<String>,
     /// What to read.
     pub partitions: Vec<FetchPartition>,
 }
@@ -98,6 +101,8 @@ pub struct Fetched {
     pub log_start_offset: Offset,
     /// Set instead of records when the client must truncate.
     pub diverging: Option<DivergingEpoch>,
+    /// Node id of the agent to ask instead of this one; then there are no records (KIP-392).
+    pub preferred_read_replica: Option<i32>,
     /// Whether any batch is compressed with zstd (Kafka: refused below Fetch 10).
     pub has_zstd: bool,
 }
@@ -137,13 +142,25 @@ pub enum FetchError {
 /// Takes a waiter out of the partitions it was put in, however the fetch ends.
 struct Waiter {
     notify: Arc<Notify>,
-    partitions: Vec<Arc<Partition>>,
+    sources: Vec<Source>,
+}
+
+/// Where a partition is read.
+#[derive(Clone)]
+enum Source {
+    /// This agent leads it.
+    Led(Arc<Partition>),
+    /// Another one does, and this one reads it for consumers of its zone.
+    Replica(Arc<Replica>),
 }
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        for partition in &self.partitions {
-            partition.unregister(&self.notify);
+        for source in &self.sources {
+            match source {
+                Source::Led(partition) => partition.unregister(&self.notify),
+                Source::Replica(replica) => replica.unregister(&self.notify),
+            }
         }
     }
 }
@@ -154,6 +171,7 @@ struct PartitionRead {
     high_watermark: Offset,
     log_start_offset: Offset,
     diverging: Option<DivergingEpoch>,
+    preferred_read_replica: Option<i32>,
     /// Whether the batches came from the object store, not from memory.
     from_store: bool,
 }
@@ -220,10 +238,10 @@ impl Broker {
     pub async fn fetch(&self, request: FetchRequest) -> Vec<FetchedPartition> {
         let started = Instant::now();
         let deadline = started + request.max_wait.min(FETCH_WAIT_MAX);
-        let mut waiter = Waiter { notify: Arc::new(Notify::new()), partitions: Vec::new() };
+        let mut waiter = Waiter { notify: Arc::new(Notify::new()), sources: Vec::new() };
         loop {
             // Registered before the read: a commit between the read and the wait is not missed.
-            waiter.partitions = self.register_waiter(&request, &waiter.notify);
+            waiter.sources = self.register_waiter(&request, &waiter.notify);
             let answer = self.read_once(&request).await;
             if answer.complete || Instant::now() >= deadline {
                 let bytes = answer.from_tail + answer.from_store;
@@ -235,17 +253,34 @@ impl Broker {
         }
     }
 
-    fn register_waiter(&self, request: &FetchRequest, notify: &Arc<Notify>) -> Vec<Arc<Partition>> {
-        let led =
-            request.partitions.iter().filter_map(|wanted| self.pool().partition(wanted.topic_id, wanted.partition));
-        led.inspect(|partition| partition.register(notify)).collect()
+    fn register_waiter(&self, request: &FetchRequest, notify: &Arc<Notify>) -> Vec<Source> {
+        let rack = request.rack.as_deref();
+        let sources = request.partitions.iter().filter_map(|wanted| self.source(wanted, rack));
+        let register = |source: &Source| match source {
+            Source::Led(partition) => partition.register(notify),
+            Source::Replica(replica) => replica.register(notify),
+        };
+        sources.inspect(register).collect()
+    }
+
+    /// `None`: it is not read here. A partition of another leader is, for consumers of this agent's zone, if the leader is of
+    /// another zone and tells this agent what it commits.
+    fn source(&self, wanted: &FetchPartition, rack: Option<&str>) -> Option<Source> {
+        if let Some(led) = self.led(wanted.topic_id, wanted.partition) {
+            return Some(Source::Led(led));
+        }
+        let zone = &self.settings().zone;
+        rack.filter(|rack| *rack == zone)?;
+        let (leader, _) = self.partition_leader(wanted.topic_id, wanted.partition)?;
+        let is_followed = leader.zone != *zone && self.replicas().hears(leader.session);
+        is_followed.then(|| Source::Replica(self.replicas().of((wanted.topic_id, wanted.partition))))
     }
 
     async fn read_once(&self, request: &FetchRequest) -> Answer {
         let bounds = Bounds::new(request);
         let mut reads = Vec::with_capacity(request.partitions.len());
         for wanted in &request.partitions {
-            reads.push(self.read_partition(request.organization, wanted, &bounds));
+            reads.push(self.read_partition(request, wanted, &bounds));
         }
         let mut reads = futures::stream::iter(reads).buffered(PARTITIONS_IN_FLIGHT);
         let partitions = Vec::with_capacity(request.partitions.len());
@@ -256,7 +291,9 @@ impl Broker {
                 let from_store = read.from_store;
                 let (fetched, next_offset) = trim(read, wanted, &bounds);
                 // Records that the bounds leave behind: waiting would bring no more.
-                answer.complete |= next_offset < fetched.high_watermark || fetched.diverging.is_some();
+                answer.complete |= next_offset < fetched.high_watermark
+                    || fetched.diverging.is_some()
+                    || fetched.preferred_read_replica.is_some();
                 *(if from_store { &mut answer.from_store } else { &mut answer.from_tail }) += fetched.record_bytes;
                 fetched
             });
@@ -270,15 +307,33 @@ impl Broker {
 
     async fn read_partition(
         &self,
-        organization: OrganizationId,
+        request: &FetchRequest,
         wanted: &FetchPartition,
         bounds: &Bounds,
     ) -> Result<PartitionRead, FetchError> {
-        let found = self.catalog().by_id(organization, wanted.topic_id).ok_or(FetchError::UnknownTopic)?;
+        let found = self.catalog().by_id(request.organization, wanted.topic_id).ok_or(FetchError::UnknownTopic)?;
         if !(0..found.topic.partition_count).contains(&wanted.partition) {
             return Err(FetchError::UnknownPartition);
         }
-        let partition = self.led(wanted.topic_id, wanted.partition).ok_or(FetchError::NotLeader)?;
+        let rack = request.rack.as_deref();
+        let key =
+            PartitionKey { organization: request.organization, topic_id: wanted.topic_id, partition: wanted.partition };
+        match self.source(wanted, rack).ok_or(FetchError::NotLeader)? {
+            Source::Led(partition) => {
+                let preferred_read_replica = self.preferred_replica(rack, &found.topic, wanted.partition);
+                self.read_led(&partition, wanted, preferred_read_replica, bounds).await
+            }
+            Source::Replica(replica) => self.read_replica(key, &replica, wanted, bounds).await,
+        }
+    }
+
+    async fn read_led(
+        &self,
+        partition: &Partition,
+        wanted: &FetchPartition,
+        preferred_read_replica: Option<i32>,
+        bounds: &Bounds,
+    ) -> Result<PartitionRead, FetchError> {
         let left = bounds.left(wanted);
         let (mut read, leader_epoch, from_tail) = {
             let tail = partition.tail.lock();
@@ -288,21 +343,24 @@ impl Broker {
                 high_watermark: state.high_watermark(),
                 log_start_offset: state.log_start_offset(),
                 diverging: None,
+                preferred_read_replica,
                 from_store: false,
             };
             let leader_epoch = state.leader_epoch();
             drop(state);
-            let in_range = wanted.fetch_offset < read.high_watermark;
+            let in_range = wanted.fetch_offset < read.high_watermark && read.preferred_read_replica.is_none();
             (read, leader_epoch, in_range.then(|| tail.read(wanted.fetch_offset, left)).flatten())
         };
         check_epoch(wanted.current_leader_epoch, leader_epoch)?;
         if !(read.log_start_offset..=read.high_watermark).contains(&wanted.fetch_offset) {
-            return Err(self.confirm_out_of_range(&partition, leader_epoch, read.log_start_offset).await);
+            return Err(self.confirm_out_of_range(partition, leader_epoch, read.log_start_offset).await);
         }
         if let Some(epoch) = wanted.last_fetched_epoch.filter(|epoch| *epoch != leader_epoch) {
-            read.diverging = self.diverging(&partition, epoch, wanted.fetch_offset, read.high_watermark).await?;
+            read.diverging = self.diverging(partition.key, epoch, wanted.fetch_offset, read.high_watermark).await?;
         }
-        let is_empty = wanted.fetch_offset == read.high_watermark || read.diverging.is_some();
+        let is_empty = wanted.fetch_offset == read.high_watermark
+            || read.diverging.is_some()
+            || read.preferred_read_replica.is_some();
         if is_empty || (left == 0 && bounds.taken() > 0) {
             return Ok(read);
         }
@@ -310,15 +368,50 @@ impl Broker {
             Some(batches) => batches,
             None => {
                 read.from_store = true;
-                self.read_cold(&partition, wanted.fetch_offset, read.high_watermark, left, bounds).await?
+                self.read_cold(partition.key, Vec::new(), wanted.fetch_offset, read.high_watermark, left, bounds)
+                    .await?
             }
         };
         Ok(read)
     }
 
+    /// What the leader told, as long as that goes far enough; everything else is the leader's to answer.
+    async fn read_replica(
+        &self,
+        key: PartitionKey,
+        replica: &Replica,
+        wanted: &FetchPartition,
+        bounds: &Bounds,
+    ) -> Result<PartitionRead, FetchError> {
+        let known = replica.known_to(wanted.fetch_offset).await.ok_or(FetchError::NotLeader)?;
+        check_epoch(wanted.current_leader_epoch, known.leader_epoch)?;
+        if wanted.fetch_offset < known.log_start_offset {
+            return Err(FetchError::NotLeader);
+        }
+        let mut read = PartitionRead {
+            batches: Vec::new(),
+            high_watermark: known.high_watermark,
+            log_start_offset: known.log_start_offset,
+            diverging: None,
+            preferred_read_replica: None,
+            from_store: true,
+        };
+        if let Some(epoch) = wanted.last_fetched_epoch.filter(|epoch| *epoch != known.leader_epoch) {
+            read.diverging = self.diverging(key, epoch, wanted.fetch_offset, read.high_watermark).await?;
+        }
+        let left = bounds.left(wanted);
+        let is_empty = wanted.fetch_offset == read.high_watermark || read.diverging.is_some();
+        if !is_empty && (left > 0 || bounds.taken() == 0) {
+            let recent = replica.ranges_from(wanted.fetch_offset);
+            read.batches = self.read_cold(key, recent, wanted.fetch_offset, read.high_watermark, left, bounds).await?;
+        }
+        Ok(read)
+    }
+
     async fn read_cold(
         &self,
-        partition: &Partition,
+        key: PartitionKey,
+        recent: Vec<RecentRange>,
         offset: Offset,
         end: Offset,
         left: usize,
@@ -329,7 +422,7 @@ impl Broker {
             return Ok(Vec::new()); // the rest of this answer's partitions come with the next fetch
         }
         let memory = bounds.cold_memory.get_or_init(|| self.cold().memory(bounds.bytes_max)).await;
-        let batches = self.cold().read(partition.key, offset, end, reserved, memory).await?;
+        let batches = self.cold().read(key, recent, offset, end, reserved, memory).await?;
         bounds.settle_cold(reserved, &batches);
         Ok(batches)
     }
@@ -352,12 +445,12 @@ impl Broker {
 
     async fn diverging(
         &self,
-        partition: &Partition,
+        key: PartitionKey,
         epoch: LeaderEpoch,
         fetch_offset: Offset,
         high_watermark: Offset,
     ) -> Result<Option<DivergingEpoch>, FetchError> {
-        let history = self.leader_epochs(partition.key).await.map_err(|_| FetchError::OffsetNotAvailable)?;
+        let history = self.leader_epochs(key).await.map_err(|_| FetchError::OffsetNotAvailable)?;
         let (found, end_offset) = crate::list_offsets::end_of_epoch(&history, epoch, high_watermark);
         Ok((found < epoch || end_offset < fetch_offset).then_some(DivergingEpoch { epoch: found, end_offset }))
     }
@@ -396,6 +489,7 @@ fn trim(read: PartitionRead, wanted: &FetchPartition, bounds: &Bounds) -> (Fetch
         last_stable_offset: read.high_watermark,
         log_start_offset: read.log_start_offset,
         diverging: read.diverging,
+        preferred_read_replica: read.preferred_read_replica,
         has_zstd,
     };
     (fetched, next_offset)

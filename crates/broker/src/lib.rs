@@ -15,6 +15,7 @@ mod memory_budget;
 mod metrics;
 mod producer_ids;
 mod reader;
+mod replica;
 mod session;
 mod settings;
 mod shared;
@@ -30,9 +31,11 @@ pub use fetch::{DivergingEpoch, FetchError, FetchPartition, FetchRequest, Fetche
 pub use list_offsets::{ListOffsetsPartition, ListedOffset, OffsetError, OffsetSpec};
 pub use memory_budget::{MemoryBudget, MemoryPermit};
 pub use metrics::{FrontEnd, Metrics};
+pub use replica::{Feed, PartitionId, Progress, RecentRange};
 pub use settings::{BrokerSettings, StopPoint};
 pub use topics::{ConfigEntry, ConfigSource, ConfigSynonym, ConfigType, CreateTopic, PartitionView, Topic, TopicError};
 // What a gateway needs of the layers below; it never imports them.
+pub use metadata::RangeRow;
 pub use segment::encode::{EncodeError, NewRecord, encode_batch};
 pub use segment::{
     LeaderEpoch, Offset, OrganizationId, PartitionIndex, ProducerEpoch, ProducerId, SessionId, TimestampMs, TopicId,

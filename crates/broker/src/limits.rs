@@ -2,12 +2,11 @@
 
 /// Largest Kafka frame (`socket.request.max.bytes`), as Kafka's default.
 pub const FRAME_BYTES_MAX: usize = 100 * 1024 * 1024;
-/// With a flush interval of 0: least time between the starts of two flushes when the last one was nearly empty. A lone
-/// record leaves at once; waiting longer would gain nothing.
+/// With a flush interval of 0: least time between the starts of two flushes. A lone record leaves at once; waiting longer
+/// would gain nothing.
 pub const FLUSH_SPACING_MIN: std::time::Duration = std::time::Duration::from_millis(1);
-/// The same when the last one held half of [`FLUSH_FULL_BYTES`] or more: a flush costs about the same CPU whatever it
-/// holds. More would save CPU, but a producer with five requests in flight sends its next ones only once it is answered.
-pub const FLUSH_SPACING_MAX: std::time::Duration = std::time::Duration::from_millis(2);
+/// The same for batches whose producers collected them for as long: a flush costs about the same CPU whatever it holds.
+pub const FLUSH_SPACING_MAX: std::time::Duration = std::time::Duration::from_millis(4);
 /// What makes a flush worth its cost: with an interval of 0 this much does not wait for the spacing.
 pub const FLUSH_FULL_BYTES: usize = 64 * 1024;
 /// Largest answer to a fetch, whatever the client asks for.
@@ -25,6 +24,8 @@ pub const REQUESTS_IN_FLIGHT_MAX: usize = 1_000;
 pub const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
 /// Most partitions of all topics.
 pub const PARTITIONS_MAX: usize = 200_000;
+/// Replicas of a topic whose creator leaves the number to us, at most.
+pub const REPLICAS_DEFAULT_MAX: i16 = 3;
 /// Kafka's default `max.message.bytes`.
 pub const MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
 /// Connections to one listener.

@@ -14,6 +14,7 @@ use crate::memory_budget::MemoryBudget;
 use crate::metrics::Metrics;
 use crate::reader::cold::ColdReader;
 use crate::reader::tail::TailBudget;
+use crate::replica::Replicas;
 use crate::session::coordinator::{Coordinator, RoundRequest};
 use crate::session::deaths::Deaths;
 use crate::session::garbage::Collector;
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) view: Arc<ClusterView>,
     pub(crate) pool: Arc<WriterPool>,
+    pub(crate) replicas: Arc<Replicas>,
     pub(crate) clock: Arc<Clock>,
     pub(crate) status: Arc<SessionStatus>,
     /// Highest committed lane sequence, -1 before the first.
@@ -57,6 +59,7 @@ impl Shared {
             catalog: Arc::default(),
             view: Arc::new(ClusterView::new(cluster_id, opened.node_id)),
             pool: Arc::new(WriterPool::new(settings.flush_bytes)),
+            replicas: Arc::new(Replicas::new()),
             clock,
             status: Arc::new(status),
             committed_through: Arc::new(AtomicI64::new(-1)),

@@ -1,6 +1,6 @@
 //! Topics as the gateways see them, and what can be done to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use metadata::{CreatePartitionsError, CreateTopicError, DeleteTopicError, NewTop
 use segment::{LeaderEpoch, OrganizationId, PartitionIndex, TopicId};
 
 use crate::broker::Broker;
-use crate::limits::{PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX};
+use crate::limits::{PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX, REPLICAS_DEFAULT_MAX};
 use crate::topic_config;
 
 /// How long a new topic's creator waits for other agents to take up their partitions; clients ask again after it.
@@ -50,7 +50,7 @@ pub struct PartitionView {
     pub leader: Option<i32>,
     /// Its leader epoch, -1 before the first lease.
     pub leader_epoch: LeaderEpoch,
-    /// The leader, then the next live agents, up to the replication factor; is the ISR too.
+    /// The leader, then live agents of other zones, then others, up to the replication factor; is the ISR too.
     pub replicas: Vec<i32>,
 }
 
@@ -63,7 +63,8 @@ pub struct CreateTopic {
     pub name: String,
     /// -1 = the default (`num.partitions`).
     pub partition_count: i32,
-    /// -1 = the default (1). Any positive number is accepted and stored.
+    /// -1 = the default: as many as there are zones, at most [`REPLICAS_DEFAULT_MAX`]. Any positive number is accepted and
+    /// stored; it says how many agents clients may ask, not how often anything is kept.
     pub replication_factor: i16,
     /// Configs; a `None` value is refused as Kafka does.
     pub configs: Vec<(String, Option<String>)>,
@@ -179,14 +180,7 @@ impl Broker {
     /// The partitions of a topic, by index.
     #[must_use]
     pub fn partitions(&self, topic: &Topic) -> Vec<PartitionView> {
-        let view = |(partition, succession): (PartitionIndex, Vec<i32>)| {
-            let (leader, leader_epoch) = self.holder(topic.topic_id, partition);
-            let others = succession.into_iter().filter(|node| Some(*node) != leader);
-            let wanted = usize::try_from(topic.replication_factor).unwrap_or(1).max(1);
-            let replicas = leader.into_iter().chain(others).take(wanted).collect();
-            PartitionView { partition, leader, leader_epoch, replicas }
-        };
-        (0..).zip(self.view().successions(topic)).map(view).collect()
+        self.view().partitions(topic)
     }
 
     /// All configs of a topic, by name.
@@ -231,7 +225,7 @@ impl Broker {
         };
         self.check_partition_count(partition_count, 0)?;
         let replication_factor = match request.replication_factor {
-            -1 => 1,
+            -1 => self.default_replication_factor(),
             factor if factor > 0 => factor,
             _ => {
                 return Err(TopicError::InvalidReplicationFactor(
@@ -243,6 +237,13 @@ impl Broker {
         let (organization, name, topic_id) = (request.organization, request.name, self.random_topic_id());
         let agent_group = self.settings().group.clone();
         Ok(NewTopic { organization, topic_id, name, partition_count, agent_group, replication_factor, configs })
+    }
+
+    /// One agent to ask in each zone.
+    fn default_replication_factor(&self) -> i16 {
+        let cluster = self.cluster();
+        let zones: BTreeSet<&str> = cluster.agents.iter().map(|agent| agent.zone.as_str()).collect();
+        i16::try_from(zones.len()).unwrap_or(REPLICAS_DEFAULT_MAX).clamp(1, REPLICAS_DEFAULT_MAX)
     }
 
     fn check_partition_count(&self, total: i32, existing: i32) -> Result<(), TopicError> {

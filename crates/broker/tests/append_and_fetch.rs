@@ -95,6 +95,7 @@ async fn fetch_bounded(
         min_bytes: 1,
         max_bytes,
         isolation: IsolationLevel::ReadUncommitted,
+        rack: None,
         partitions: vec![partition],
     };
     broker.fetch(request).await.remove(0).result

@@ -21,6 +21,8 @@ use crate::{
 const WATCHERS_FAREWELL: Duration = Duration::from_millis(200);
 /// Largest message of the services beside ours: names.
 const SMALL_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Largest message of another agent: it names some 40,000 partitions.
+const PEER_MESSAGE_BYTES_MAX: usize = 1 << 20;
 
 /// Settings of the listener.
 #[derive(Clone, Debug)]
@@ -127,8 +129,8 @@ fn routes(
     shutdown: CancellationToken,
 ) -> Result<tonic::service::Routes, ServeError> {
     let budget = broker.budget().clone();
-    let peers = Peers { session: broker.session(), shutdown: shutdown.clone() };
-    let peers = PeerServiceServer::new(peers).max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX);
+    let peers = Peers { broker: broker.clone(), shutdown: shutdown.clone() };
+    let peers = PeerServiceServer::new(peers).max_decoding_message_size(PEER_MESSAGE_BYTES_MAX);
     let producers = ProducerServiceServer::new(Producers::new(broker, shutdown))
         .max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
     let health = tonic_health::server::HealthService::from_health_reporter(health.clone());

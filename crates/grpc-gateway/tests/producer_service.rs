@@ -90,6 +90,7 @@ impl Fixture {
             min_bytes: 1,
             max_bytes: 1 << 20,
             isolation: IsolationLevel::ReadUncommitted,
+            rack: None,
             partitions: vec![partition],
         };
         let fetched = self.broker.fetch(request).await.remove(0).result.unwrap();

@@ -47,6 +47,8 @@ pub(crate) struct PartitionResponse {
     /// Record batches, one after the other.
     pub(crate) records: Vec<Bytes>,
     pub(crate) diverging: Option<DivergingEpoch>,
+    /// Node id of the agent to ask instead; version 11+.
+    pub(crate) preferred_read_replica: Option<i32>,
     /// Leader and epoch, where the client asked the wrong one.
     pub(crate) current_leader: Option<(i32, i32)>,
 }
@@ -63,6 +65,7 @@ impl PartitionResponse {
             aborted_transactions: None,
             records: Vec::new(),
             diverging: None,
+            preferred_read_replica: None,
             current_leader: None,
         }
     }
@@ -207,7 +210,7 @@ impl Pieces {
             None => self.put_i32(-1),
         }
         if version >= 11 {
-            self.put_i32(-1); // preferred read replica
+            self.put_i32(partition.preferred_read_replica.unwrap_or(-1));
         }
         self.put_count(flexible, partition.records.iter().map(Bytes::len).sum())?;
         for records in partition.records {

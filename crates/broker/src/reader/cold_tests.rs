@@ -45,8 +45,8 @@ async fn object(reader: &ColdReader, object_key: &str) -> RangeRow {
 }
 
 fn kept(reader: &ColdReader) -> (usize, usize, usize) {
-    let cache = reader.cache.lock();
-    (cache.ranges.len(), cache.order.len(), cache.used)
+    let cache = reader.ranges.lock();
+    (cache.entries.len(), cache.order.len(), cache.used)
 }
 
 #[tokio::test]
@@ -83,9 +83,9 @@ async fn damaged_bytes_are_never_served_nor_kept() {
 async fn a_reader_that_hangs_up_uses_up_nothing() {
     let reader = reader(1 << 20);
     let row = object(&reader, "a").await;
-    let cell = reader.cache.lock().insert((row.object_key.clone(), row.byte_start), 100, 1 << 20);
+    let cell = reader.ranges.lock().insert((row.object_key.clone(), row.byte_start), 100, 1 << 20);
     assert_eq!(kept(&reader), (1, 1, 100));
-    drop(Loading { cache: &reader.cache, id: (row.object_key.clone(), row.byte_start), cell });
+    drop(Loading { cache: &reader.ranges, id: (row.object_key.clone(), row.byte_start), cell });
     assert_eq!(kept(&reader), (0, 0, 0));
 }
 
@@ -100,7 +100,7 @@ async fn the_oldest_range_goes_when_the_budget_is_full() {
         reader.range(&row).await.expect("read");
     }
     assert_eq!(kept(&reader), (2, 2, 2 * bytes));
-    assert!(!reader.cache.lock().ranges.contains_key(&("a".to_owned(), first.byte_start)));
+    assert!(!reader.ranges.lock().entries.contains_key(&("a".to_owned(), first.byte_start)));
 }
 
 #[tokio::test]
@@ -109,5 +109,5 @@ async fn an_offset_that_no_range_holds_is_an_error_and_not_an_end() {
     let organization = segment::OrganizationId::DEFAULT;
     let key = PartitionKey { organization, topic_id: segment::TopicId(uuid::Uuid::from_u128(1)), partition: 0 };
     let memory = reader.memory(100).await;
-    assert!(matches!(reader.read(key, 0, 10, 100, &memory).await, Err(ColdError::Store(_))));
+    assert!(matches!(reader.read(key, Vec::new(), 0, 10, 100, &memory).await, Err(ColdError::Store(_))));
 }

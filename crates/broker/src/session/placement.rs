@@ -4,6 +4,10 @@
 //! active sessions that accept leases, are of the topic's `AGENT_GROUP`, and whose `MANAGED_TOPICS` match its name. An
 //! agent that comes or goes moves only its own share. Agent ids are hashed, not sessions: a restarted agent gets back
 //! what it had.
+//!
+//! The replicas that clients are shown hold nothing: they are the agents to ask instead of the leader, and spread over zones.
+
+use std::collections::BTreeSet;
 
 use metadata::AgentRow;
 use segment::{PartitionIndex, SessionId, TopicId};
@@ -27,6 +31,7 @@ struct Candidate {
     session: SessionId,
     node_id: i32,
     seed: u64,
+    zone: String,
     group: String,
     topics: TopicFilter,
 }
@@ -36,6 +41,8 @@ struct Candidate {
 pub(crate) struct TopicPlacement<'a> {
     topic_id: TopicId,
     candidates: Vec<&'a Candidate>,
+    /// The others of its group: they may read it for consumers of their zone.
+    readers: Vec<&'a Candidate>,
 }
 
 impl Placement {
@@ -45,6 +52,7 @@ impl Placement {
             session: agent.session,
             node_id: agent.node_id,
             seed: hash_text(&agent.registration.agent_id),
+            zone: agent.registration.zone.clone(),
             group: agent.registration.group.clone(),
             topics: TopicFilter::parse(&agent.registration.managed_topics),
         };
@@ -53,11 +61,10 @@ impl Placement {
 
     /// Who may lead partitions of this topic.
     pub(crate) fn of_topic(&self, topic: PlacedTopic<'_>) -> TopicPlacement<'_> {
-        let may_lead = |candidate: &&Candidate| {
-            (topic.group.is_empty() || topic.group == candidate.group)
-                && (topic.is_internal || candidate.topics.matches(topic.name))
-        };
-        TopicPlacement { topic_id: topic.topic_id, candidates: self.0.iter().filter(may_lead).collect() }
+        let of_group = |candidate: &&Candidate| topic.group.is_empty() || topic.group == candidate.group;
+        let may_lead = |candidate: &&Candidate| topic.is_internal || candidate.topics.matches(topic.name);
+        let (candidates, readers) = self.0.iter().filter(of_group).partition(may_lead);
+        TopicPlacement { topic_id: topic.topic_id, candidates, readers }
     }
 }
 
@@ -68,11 +75,22 @@ impl TopicPlacement<'_> {
         self.candidates.iter().max_by_key(score).map(|candidate| candidate.session)
     }
 
-    /// Node ids in the order in which they would follow each other as owners.
-    pub(crate) fn order(&self, partition: PartitionIndex) -> Vec<i32> {
-        let mut candidates = self.candidates.clone();
-        candidates.sort_by_cached_key(|candidate| std::cmp::Reverse(score(candidate, self.topic_id, partition)));
-        candidates.into_iter().map(|candidate| candidate.node_id).collect()
+    /// Node ids of at most `count` agents: the leader, then one of each other zone, then whoever is left; among equals those
+    /// first that would lead next.
+    pub(crate) fn replicas(&self, partition: PartitionIndex, leader: Option<i32>, count: usize) -> Vec<i32> {
+        let mut order = self.by_score(&self.candidates, partition);
+        order.extend(self.by_score(&self.readers, partition));
+        let (leading, others): (Vec<_>, Vec<_>) = order.into_iter().partition(|one| Some(one.node_id) == leader);
+        let mut zones: BTreeSet<&str> = leading.iter().map(|one| one.zone.as_str()).collect();
+        let (of_new_zones, rest): (Vec<_>, Vec<_>) = others.into_iter().partition(|one| zones.insert(&one.zone));
+        let others = of_new_zones.into_iter().chain(rest).map(|one| one.node_id);
+        leader.into_iter().chain(others).take(count).collect()
+    }
+
+    fn by_score<'c>(&self, candidates: &[&'c Candidate], partition: PartitionIndex) -> Vec<&'c Candidate> {
+        let mut sorted = candidates.to_vec();
+        sorted.sort_by_cached_key(|candidate| std::cmp::Reverse(score(candidate, self.topic_id, partition)));
+        sorted
     }
 }
 

@@ -77,15 +77,36 @@ fn groups_and_managed_topics_are_kept_but_for_internal_topics() {
 }
 
 #[test]
-fn who_accepts_no_leases_gets_none_and_the_order_begins_with_the_owner() {
+fn who_accepts_no_leases_gets_none_and_is_no_replica() {
     let mut agents: Vec<_> = (1..=3).map(|number| agent(number, "g", "")).collect();
     agents[0].registration.accepts_leases = false;
     let placement = Placement::new(&agents);
     let placement = placement.of_topic(topic(7));
     for partition in 0..50 {
-        let order = placement.order(partition);
-        assert_eq!(order.len(), 2);
-        assert_eq!(Some(SessionId(i64::from(order[0]))), placement.owner(partition));
+        let replicas = placement.replicas(partition, None, 9);
+        assert_eq!(replicas.len(), 2);
+        assert_eq!(Some(SessionId(i64::from(replicas[0]))), placement.owner(partition));
+        assert_eq!(placement.replicas(partition, Some(1), 9), [&[1], &replicas[..]].concat(), "the leader, even so");
+    }
+}
+
+#[test]
+fn replicas_are_of_different_zones_as_far_as_there_are_any() {
+    let mut agents: Vec<_> = (1..=6).map(|number| agent(number, "g", "")).collect();
+    for (agent, zone) in agents.iter_mut().zip(["x", "x", "x", "y", "y", "z"]) {
+        zone.clone_into(&mut agent.registration.zone);
+    }
+    agents[5].registration.managed_topics = "none of these".to_owned();
+    let placement = Placement::new(&agents);
+    let placement = placement.of_topic(topic(7));
+    for partition in 0..50 {
+        for leader in 1..=6 {
+            let replicas = placement.replicas(partition, Some(leader), 3);
+            let zone = |node: &i32| &agents[usize::try_from(node - 1).expect("small")].registration.zone;
+            let zones: BTreeSet<_> = replicas.iter().map(zone).collect();
+            assert_eq!((replicas[0], zones.len()), (leader, 3), "{replicas:?}");
+            assert_eq!(placement.replicas(partition, Some(leader), 9).len(), 6);
+        }
     }
 }
 

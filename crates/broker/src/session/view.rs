@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::lease_table::{Lease, LeaseTable};
-use super::placement::{PlacedTopic, Placement};
+use super::placement::{PlacedTopic, Placement, TopicPlacement};
 use crate::cluster::{Agent, Cluster};
-use crate::topics::Topic;
+use crate::topics::{PartitionView, Topic};
 
 /// See the module.
 #[derive(Debug)]
@@ -111,9 +111,7 @@ impl ClusterView {
 
     /// Node id of the active session that holds the partition, and the epoch.
     pub(crate) fn holder(&self, topic_id: TopicId, partition: PartitionIndex) -> (Option<i32>, LeaderEpoch) {
-        let state = self.state.read();
-        let lease = state.leases.get(topic_id, partition);
-        (lease.session.and_then(|session| state.nodes.get(&session).copied()), lease.leader_epoch)
+        self.state.read().holder(topic_id, partition)
     }
 
     /// Who should lead each partition of a topic, by index.
@@ -123,11 +121,30 @@ impl ClusterView {
         (0..topic.partition_count).map(|partition| placement.owner(partition)).collect()
     }
 
-    /// Node ids of live agents for each partition of a topic, in the order in which they would lead it.
-    pub(crate) fn successions(&self, topic: &Topic) -> Vec<Vec<i32>> {
+    /// Leader and epoch of each partition of a topic, and the agents that clients may ask, by index.
+    pub(crate) fn partitions(&self, topic: &Topic) -> Vec<PartitionView> {
         let state = self.state.read();
         let placement = state.placement.of_topic(placed(topic));
-        (0..topic.partition_count).map(|partition| placement.order(partition)).collect()
+        (0..topic.partition_count).map(|partition| state.partition(topic, &placement, partition)).collect()
+    }
+
+    /// The same of one partition.
+    pub(crate) fn partition(&self, topic: &Topic, partition: PartitionIndex) -> PartitionView {
+        let state = self.state.read();
+        state.partition(topic, &state.placement.of_topic(placed(topic)), partition)
+    }
+}
+
+impl State {
+    fn holder(&self, topic_id: TopicId, partition: PartitionIndex) -> (Option<i32>, LeaderEpoch) {
+        let lease = self.leases.get(topic_id, partition);
+        (lease.session.and_then(|session| self.nodes.get(&session).copied()), lease.leader_epoch)
+    }
+
+    fn partition(&self, topic: &Topic, placement: &TopicPlacement<'_>, partition: PartitionIndex) -> PartitionView {
+        let (leader, leader_epoch) = self.holder(topic.topic_id, partition);
+        let count = usize::try_from(topic.replication_factor).unwrap_or(1).max(1);
+        PartitionView { partition, leader, leader_epoch, replicas: placement.replicas(partition, leader, count) }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use metadata::{CommitOutcome, RangeOutcome, Resolution, SegmentCommit, SegmentRef, StoreError};
+use metadata::{CommitOutcome, RangeCommit, RangeOutcome, RangeRow, Resolution, SegmentCommit, SegmentRef, StoreError};
 use segment::PartitionKey;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::flush::{Lane, Upload};
 use super::segment_plan::{PlannedRange, PlannedSegment};
 use crate::append::AppendError;
+use crate::replica::RecentRange;
 use crate::settings::StopPoint;
 
 /// Segments in one commit, at most.
@@ -197,7 +198,7 @@ impl Lane {
             }
             for ((range, committed), outcome) in segment.ranges.iter().zip(&commit.ranges).zip(&settled.ranges) {
                 match outcome {
-                    RangeOutcome::Accepted => self.publish_range(segment, range, committed.snapshot.is_some()),
+                    RangeOutcome::Accepted => self.publish_range(segment, range, committed),
                     RangeOutcome::TopicDeleted => self.reject(range, &AppendError::UnknownTopic),
                     RangeOutcome::NotLeader | RangeOutcome::OffsetMismatch => {
                         tracing::error!(partition = ?range.meta.key, ?outcome, "a range was rejected; its batches were not written");
@@ -214,7 +215,7 @@ impl Lane {
         self.tail.evict();
     }
 
-    fn publish_range(&self, segment: &PlannedSegment, range: &PlannedRange, with_snapshot: bool) {
+    fn publish_range(&self, segment: &PlannedSegment, range: &PlannedRange, committed: &RangeCommit) {
         let answers = {
             // The tail is locked first and as long, so that a reader never sees a high watermark without its tail.
             let mut tail = range.partition.tail.lock();
@@ -222,8 +223,10 @@ impl Lane {
             if state.generation() != range.generation {
                 return; // The partition was abandoned (its topic is deleted) and has answered.
             }
+            let with_snapshot = committed.snapshot.is_some();
             let (batches, answers) = state.commit(range.meta.next_offset, &segment.object_key, with_snapshot);
             drop(state);
+            tail.recent.push(|| recent(segment, committed));
             self.tail.push(&range.partition, &mut tail, batches);
             answers
         };
@@ -263,6 +266,22 @@ impl Lane {
             tracing::error!(?point, "stop point reached, ending the process");
             std::process::abort();
         }
+    }
+}
+
+fn recent(segment: &PlannedSegment, range: &RangeCommit) -> RecentRange {
+    RecentRange {
+        row: RangeRow {
+            base_offset: range.base_offset,
+            next_offset: range.next_offset,
+            leader_epoch: range.leader_epoch,
+            object_key: segment.object_key.to_string(),
+            byte_start: range.byte_start,
+            byte_len: range.byte_len,
+            checksum: range.checksum,
+            max_timestamp: range.max_timestamp,
+        },
+        object_bytes: i64::try_from(segment.object_bytes).unwrap_or(i64::MAX),
     }
 }
 

@@ -24,7 +24,7 @@ use super::progress::LaneProgress;
 use super::segment_plan::{self, LaneIdentity, PlannedSegment};
 use crate::append::AppendError;
 use crate::clock::Clock;
-use crate::limits::{FLUSH_FULL_BYTES, FLUSH_SPACING_MAX, FLUSH_SPACING_MIN};
+use crate::limits::FLUSH_FULL_BYTES;
 use crate::metrics::Metrics;
 use crate::reader::tail::TailBudget;
 use crate::session::SessionStatus;
@@ -93,15 +93,15 @@ impl Drop for EndOfLane {
 
 impl Lane {
     async fn gather_until_drained(self: &Arc<Self>, mut identity: LaneIdentity, uploads: mpsc::Sender<Upload>) {
-        let mut not_before = Instant::now();
-        while self.flush_is_due(not_before).await {
-            let started = Instant::now();
+        let mut started = None;
+        while self.flush_is_due(started).await {
+            let now = Instant::now();
+            started = Some(now);
             let through = self.committed_through.load(Ordering::Acquire);
             let segments =
                 segment_plan::gather(&self.pool, &mut identity, self.settings.flush_bytes, through, self.clock.now());
-            not_before = started + spacing(segments.iter().map(|segment| segment.object_bytes).sum());
             for mut segment in segments {
-                self.metrics.flush(segment.object_bytes, segment.ranges.len() as u64, started.elapsed().as_secs_f64());
+                self.metrics.flush(segment.object_bytes, segment.ranges.len() as u64, now.elapsed().as_secs_f64());
                 let put = self.start_put(&mut segment);
                 if uploads.send(Upload { segment, put }).await.is_err() {
                     return;
@@ -111,7 +111,7 @@ impl Lane {
     }
 
     /// Waits until a flush should start; false when the pool drains and nothing waits.
-    async fn flush_is_due(&self, not_before: Instant) -> bool {
+    async fn flush_is_due(&self, last_start: Option<Instant>) -> bool {
         loop {
             let changed = self.pool.changed.notified();
             let Some(since) = self.pool.waiting_since() else {
@@ -121,7 +121,7 @@ impl Lane {
                 changed.await;
                 continue;
             };
-            match self.next_start(since, not_before) {
+            match self.next_start(since, last_start) {
                 Some(start) if start <= Instant::now() => return true,
                 Some(start) => drop(tokio::time::timeout_at(start, changed).await),
                 None => changed.await,
@@ -131,7 +131,7 @@ impl Lane {
 
     /// When the next flush should start if nothing changes; `None`: when something does. `since` is when its first batch
     /// came.
-    fn next_start(&self, since: Instant, not_before: Instant) -> Option<Instant> {
+    fn next_start(&self, since: Instant, last_start: Option<Instant>) -> Option<Instant> {
         let uploads = self.uploads_in_flight.load(Ordering::Acquire);
         let waiting = self.pool.waiting_bytes();
         if uploads >= self.settings.uploads_in_flight.max(1) {
@@ -145,7 +145,7 @@ impl Lane {
         }
         match uploads {
             0 if waiting >= FLUSH_FULL_BYTES => Some(since),
-            0 => Some(since.max(not_before)),
+            0 => Some(last_start.map_or(since, |last| since.max(last + self.pool.patience()))),
             _ => None,
         }
     }
@@ -198,13 +198,6 @@ impl Lane {
 
 fn mebibytes(bytes: u64) -> u32 {
     u32::try_from(bytes >> 20).unwrap_or(u32::MAX)
-}
-
-/// How long after the start of a flush of this size the next one may start: the fuller, the longer.
-fn spacing(bytes: u64) -> Duration {
-    let full = FLUSH_FULL_BYTES as u64 / 2;
-    let share = u32::try_from(bytes.min(full) * 100 / full).unwrap_or(100);
-    FLUSH_SPACING_MIN + (FLUSH_SPACING_MAX - FLUSH_SPACING_MIN) * share / 100
 }
 
 /// Counts an upload until it ends, however it ends, and then tells the gatherer.

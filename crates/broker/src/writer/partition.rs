@@ -11,11 +11,14 @@ use tokio::sync::{Notify, OnceCell, oneshot};
 
 use super::partition_state::{Candidate, CommittedBatch, PartitionState, Placed};
 use crate::append::{AppendError, Appended};
+use crate::replica::Recent;
 
 /// Committed batches kept in memory, contiguous, ending at the high watermark.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     pub(crate) batches: VecDeque<CommittedBatch>,
+    /// Where the newest ranges are, for followers.
+    pub(crate) recent: Recent,
 }
 
 impl Tail {

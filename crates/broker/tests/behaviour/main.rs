@@ -10,6 +10,7 @@ mod breakdown;
 mod cancellation;
 mod crowds;
 mod fetching;
+mod followers;
 mod gated_store;
 mod giving_up;
 mod outages;

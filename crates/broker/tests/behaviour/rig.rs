@@ -163,7 +163,7 @@ pub(crate) fn wanted(topic: &Topic, partition: i32, offset: i64, max_bytes: usiz
 
 pub(crate) fn fetch_request(partitions: Vec<FetchPartition>, max_bytes: usize, max_wait: Duration) -> FetchRequest {
     let isolation = IsolationLevel::ReadUncommitted;
-    FetchRequest { organization: ORG, max_wait, min_bytes: 1, max_bytes, isolation, partitions }
+    FetchRequest { organization: ORG, max_wait, min_bytes: 1, max_bytes, isolation, rack: None, partitions }
 }
 
 /// Fetches partition 0 from `offset`.

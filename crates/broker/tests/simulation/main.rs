@@ -305,6 +305,7 @@ async fn read_all(broker: &Broker, topic: &Topic, partition: i32) -> Vec<(i64, u
             min_bytes: 0,
             max_bytes: 4096,
             isolation: IsolationLevel::ReadCommitted,
+            rack: None,
             partitions: vec![wanted],
         };
         let fetched = broker.fetch(request).await.remove(0).result.expect("readable");

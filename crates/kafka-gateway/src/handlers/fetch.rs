@@ -8,9 +8,11 @@
 //!   is FETCH_SESSION_ID_NOT_FOUND.
 //! - zstd is UNSUPPORTED_COMPRESSION_TYPE below version 10.
 //! - Divergence (KIP-595) and the current leader (KIP-951) from version 12 on, node endpoints from 16 on.
+//! - Preferred read replica from version 11 on (KIP-392): a consumer whose rack is an agent's zone is sent there, and that
+//!   agent serves it what others lead, if the leader is of another zone.
 //! - High watermark, last stable offset and log start are always real for a partition without an error.
 //!
-//! Skipped: followers (a replica id reads what a consumer reads), preferred read replicas, the cluster id.
+//! Skipped: followers (a replica id reads what a consumer reads), the cluster id.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +46,7 @@ pub(crate) async fn handle(context: &Context, version: i16, request: FetchReques
         min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
         max_bytes: usize::try_from(request.max_bytes).unwrap_or(0).min(limits::FETCH_BYTES_MAX),
         isolation,
+        rack: Some(request.rack_id.to_string()),
         partitions: plan.asked,
     };
     drop(request);
@@ -81,6 +84,7 @@ fn fill(answer: &mut PartitionResponse, version: i16, isolation: IsolationLevel,
     answer.last_stable_offset = fetched.last_stable_offset;
     answer.log_start_offset = fetched.log_start_offset;
     answer.diverging = fetched.diverging;
+    answer.preferred_read_replica = fetched.preferred_read_replica;
     answer.aborted_transactions = (isolation == IsolationLevel::ReadCommitted).then_some(());
     answer.records = fetched.records;
 }

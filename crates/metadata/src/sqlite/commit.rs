@@ -1,283 +1,213 @@
 //! The segment commit: the hot path, and the transaction everything else rests on.
 //!
-//! Every statement costs a hop to the connection's thread and back, so a segment is one string of statements that run
-//! in one hop, and a commit of one segment carries its BEGIN and COMMIT in the same string. The ranges go in as one
-//! JSON array plus one blob that holds their byte fields, are parsed once into a temporary table, and everything
-//! after is set-based over that table:
+//! It has a connection of its own that is called directly, on the writer's thread: a statement costs itself, not a hop
+//! between threads. Per segment: take its slot and its object key, then for each range compare-and-set the partition's row and
+//! insert the range; a range that is refused is refused alone, and asked why. All of it is one transaction with one sync.
 //!
-//! 1. fill `commit_input`, but only if the session is active and neither the slot nor the object key is taken; all
-//!    that follows works on `commit_input`, so it does nothing otherwise;
-//! 2. take the slot (one row comes back if it was free);
-//! 3. compare-and-set of every partition, which also notes (session, lane sequence) as its last segment;
-//! 4. the partitions that carry this segment's note are the ones that were accepted: insert their ranges, and
-//!    their snapshots if there are any;
-//! 5. the others come back, each with its reason.
-//!
-//! Results tell by their count how far a string came: an error before its COMMIT means not committed.
+//! An error before COMMIT means that nothing happened; what one of COMMIT itself means, [`commit_error`] says.
 
-use std::fmt::Write;
+use std::path::PathBuf;
 
-use futures::TryStreamExt;
-use sqlx::{AssertSqlSafe, Either, Executor, SqlSafeStr, SqlStr, SqliteConnection, sqlite::SqliteRow};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, params};
 
-use super::{column, database_clock, not_committed, writer::commit_error};
+use super::{LOCKED_OUT_OR_FULL, SQLITE_CORRUPT, SQLITE_NOTADB, database_clock, open::BUSY_TIMEOUT};
 use crate::{CommitOutcome, RangeCommit, RangeOutcome, SNAPSHOTS_KEPT, SegmentCommit, StoreError};
 
-/// A segment as its statements want it.
-pub(super) struct EncodedSegment {
-    lane_sequence: i64,
-    object_key: String,
-    organization: i64,
-    object_bytes: i64,
-    range_count: usize,
-    /// One array per range: see [`encode_range`].
-    ranges: String,
-    /// Byte fields of all ranges, one after the other; the JSON says where.
-    blob: Vec<u8>,
-    snapshots: bool,
+/// Page cache, in SQLite's notation for KiB: a commit of 1,000 ranges dirties 5 MB and must not spill.
+const PAGE_CACHE: &str = "-8192";
+/// Prepared statements kept; there are nine.
+const STATEMENTS_KEPT: usize = 16;
+
+const IS_ACTIVE: &str = "SELECT 1 FROM sessions WHERE session = ?1 AND active = 1";
+
+const TAKE_SLOT: &str = "
+    INSERT INTO segments (session, lane_sequence, organization, object_key, kind, object_bytes, created_at)
+    VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6) ON CONFLICT DO NOTHING";
+
+const COMPARE_AND_SET: &str = "
+    UPDATE partitions
+       SET next_offset = ?7, last_append_time = max(last_append_time, ?8), last_session = ?4, last_lane_sequence = ?9
+     WHERE organization = ?1 AND topic_id = ?2 AND partition = ?3
+       AND session = ?4 AND leader_epoch = ?5 AND next_offset = ?6 AND deleted = 0";
+
+const INSERT_RANGE: &str = "
+    INSERT INTO ranges (organization, topic_id, partition, base_offset, next_offset, leader_epoch, session, lane_sequence,
+                        byte_start, byte_len, checksum, max_timestamp, producers)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+
+const WHY_REFUSED: &str = "
+    SELECT deleted, session IS ?4 AND leader_epoch = ?5
+      FROM partitions WHERE organization = ?1 AND topic_id = ?2 AND partition = ?3";
+
+const INSERT_SNAPSHOT: &str = "
+    INSERT INTO producer_snapshots (organization, topic_id, partition, as_of_offset, snapshot) VALUES (?1, ?2, ?3, ?4, ?5)";
+
+const DELETE_OLD_SNAPSHOTS: &str = "
+    DELETE FROM producer_snapshots
+     WHERE organization = ?1 AND topic_id = ?2 AND partition = ?3
+       AND as_of_offset NOT IN
+           (SELECT as_of_offset FROM producer_snapshots
+             WHERE organization = ?1 AND topic_id = ?2 AND partition = ?3
+             ORDER BY as_of_offset DESC LIMIT ?4)";
+
+/// The connection that commits segments.
+#[derive(Debug)]
+pub(super) struct Committer {
+    path: PathBuf,
+    /// `None` after an error that left its state in doubt; opened anew by the next commit.
+    connection: Option<Connection>,
 }
 
-impl EncodedSegment {
-    /// Done by the caller, off the writer.
-    pub(super) fn new(segment: &SegmentCommit) -> Self {
-        debug_assert!(segment.ranges.iter().all(|range| range.key.organization == segment.organization));
-        let mut ranges = String::with_capacity(2 + segment.ranges.len() * 128);
-        let mut blob = Vec::with_capacity(segment.ranges.len() * 16);
-        ranges.push('[');
-        for range in &segment.ranges {
-            if ranges.len() > 1 {
-                ranges.push(',');
+impl Committer {
+    /// Connects when first used.
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, connection: None }
+    }
+
+    /// Commits segments in order in one transaction. Blocks until it is synced.
+    pub(super) fn commit(&mut self, session: i64, segments: &[SegmentCommit]) -> Result<CommitOutcome, StoreError> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => open(&self.path).map_err(not_committed)?,
+        };
+        let outcome = transaction(&connection, session, segments);
+        let is_sound = match &outcome {
+            Ok(_) => true,
+            // An open transaction holds the write lock. One that SQLite ended by itself needs no rollback.
+            Err(StoreError::Fenced | StoreError::NotCommitted(_)) => {
+                connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok()
             }
-            encode_range(range, &mut ranges, &mut blob);
-        }
-        ranges.push(']');
-        Self {
-            lane_sequence: segment.lane_sequence,
-            object_key: segment.object_key.clone(),
-            organization: segment.organization.0,
-            object_bytes: segment.object_bytes,
-            range_count: segment.ranges.len(),
-            ranges,
-            blob,
-            snapshots: segment.ranges.iter().any(|range| range.snapshot.is_some()),
-        }
+            Err(StoreError::Unknown(_) | StoreError::Damaged(_)) => false,
+        };
+        self.connection = is_sound.then_some(connection);
+        outcome
     }
 }
 
-/// `[partition, epoch, base, next, byte_start, byte_len, checksum, max_timestamp, append_time, topic id at,
-/// producers at, producers length, snapshot length or -1]`; positions are SQL's, from 1. The snapshot follows the
-/// producers.
-fn encode_range(range: &RangeCommit, json: &mut String, blob: &mut Vec<u8>) {
-    let topic_at = blob.len() + 1;
-    blob.extend_from_slice(range.key.topic_id.0.as_bytes());
-    let producers_at = blob.len() + 1;
-    blob.extend_from_slice(&range.producers);
-    let snapshot_len = match &range.snapshot {
-        None => -1,
-        Some(snapshot) => {
-            blob.extend_from_slice(snapshot);
-            i64::try_from(snapshot.len()).unwrap_or(i64::MAX)
-        }
-    };
-    let _ = write!(
-        json,
-        "[{},{},{},{},{},{},{},{},{},{topic_at},{producers_at},{},{snapshot_len}]",
-        range.key.partition,
-        range.leader_epoch,
-        range.base_offset,
-        range.next_offset,
+fn open(path: &std::path::Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", "0")?;
+    connection.pragma_update(None, "cache_size", PAGE_CACHE)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    Ok(connection)
+}
+
+fn transaction(connection: &Connection, session: i64, segments: &[SegmentCommit]) -> Result<CommitOutcome, StoreError> {
+    execute(connection, "BEGIN IMMEDIATE", ())?;
+    if query(connection, IS_ACTIVE, params![session], |_| Ok(()))?.is_none() {
+        return Err(StoreError::Fenced);
+    }
+    let outcomes = segments.iter().map(|segment| commit_segment(connection, session, segment));
+    let segments = outcomes.collect::<Result<_, _>>()?;
+    let committed = connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute(()));
+    committed.map_err(commit_error)?;
+    Ok(CommitOutcome { segments })
+}
+
+fn commit_segment(
+    connection: &Connection,
+    session: i64,
+    segment: &SegmentCommit,
+) -> Result<Vec<RangeOutcome>, StoreError> {
+    let SegmentCommit { lane_sequence, object_key, organization, object_bytes, ranges } = segment;
+    let slot = params![session, lane_sequence, organization.0, object_key, object_bytes, database_clock()];
+    if execute(connection, TAKE_SLOT, slot)? == 0 {
+        return Ok(vec![RangeOutcome::OffsetMismatch; ranges.len()]);
+    }
+    ranges.iter().map(|range| commit_range(connection, session, *lane_sequence, range)).collect()
+}
+
+fn commit_range(
+    connection: &Connection,
+    session: i64,
+    lane_sequence: i64,
+    range: &RangeCommit,
+) -> Result<RangeOutcome, StoreError> {
+    let (organization, topic, partition) =
+        (range.key.organization.0, range.key.topic_id.0.as_bytes(), range.key.partition);
+    let RangeCommit { leader_epoch, base_offset, next_offset, .. } = range;
+    let moved = params![
+        organization,
+        topic,
+        partition,
+        session,
+        leader_epoch,
+        base_offset,
+        next_offset,
+        range.append_time,
+        lane_sequence
+    ];
+    if execute(connection, COMPARE_AND_SET, moved)? == 0 {
+        let row = params![organization, topic, partition, session, leader_epoch];
+        let why = query(connection, WHY_REFUSED, row, |row| Ok((row.get::<_, bool>(0)?, row.get::<_, bool>(1)?)))?;
+        return Ok(match why {
+            None | Some((true, _)) => RangeOutcome::TopicDeleted,
+            Some((false, false)) => RangeOutcome::NotLeader,
+            Some((false, true)) => RangeOutcome::OffsetMismatch,
+        });
+    }
+    let row = params![
+        organization,
+        topic,
+        partition,
+        base_offset,
+        next_offset,
+        leader_epoch,
+        session,
+        lane_sequence,
         range.byte_start,
         range.byte_len,
         range.checksum,
         range.max_timestamp,
-        range.append_time,
-        range.producers.len(),
-    );
-}
-
-/// Temporary tables of the writer's connection.
-pub(super) async fn prepare_connection(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let create = "CREATE TEMP TABLE commit_input (
-        ordinal INTEGER PRIMARY KEY, topic_id BLOB, partition INTEGER, leader_epoch INTEGER, base_offset INTEGER,
-        next_offset INTEGER, byte_start INTEGER, byte_len INTEGER, checksum INTEGER, max_timestamp INTEGER,
-        append_time INTEGER, producers BLOB, snapshot BLOB)";
-    sqlx::query(create).execute(connection).await?;
-    Ok(())
-}
-
-/// $1 session, $2 lane sequence, $3 organization, $4 object key, $5 object bytes, $6 ranges, $7 blob, $8 now.
-const FILL_INPUT: &str = "
-DELETE FROM temp.commit_input;
-INSERT INTO temp.commit_input
-SELECT key, substr($7, value ->> 9, 16), value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
-       value ->> 6, value ->> 7, value ->> 8, substr($7, value ->> 10, value ->> 11),
-       CASE WHEN value ->> 12 >= 0 THEN substr($7, (value ->> 10) + (value ->> 11), value ->> 12) END
-  FROM jsonb_each($6)
- WHERE EXISTS (SELECT 1 FROM sessions WHERE session = $1 AND active = 1)
-   AND NOT EXISTS (SELECT 1 FROM segments WHERE session = $1 AND lane_sequence = $2 AND organization = $3)
-   AND NOT EXISTS (SELECT 1 FROM segments WHERE object_key = $4);
-";
-
-const TAKE_SLOT: &str = "
-INSERT INTO segments (session, lane_sequence, organization, object_key, kind, object_bytes, created_at)
-SELECT $1, $2, $3, $4, 1, $5, $8 WHERE EXISTS (SELECT 1 FROM sessions WHERE session = $1 AND active = 1)
-ON CONFLICT DO NOTHING RETURNING -1;
-";
-
-const COMPARE_AND_SET: &str = "
-UPDATE partitions
-   SET next_offset = i.next_offset, last_append_time = max(last_append_time, i.append_time),
-       last_session = $1, last_lane_sequence = $2
-  FROM temp.commit_input AS i
- WHERE partitions.organization = $3 AND partitions.topic_id = i.topic_id AND partitions.partition = i.partition
-   AND partitions.session = $1 AND partitions.leader_epoch = i.leader_epoch
-   AND partitions.next_offset = i.base_offset AND partitions.deleted = 0;
-";
-
-const INSERT_RANGES: &str = "
-INSERT INTO ranges (organization, topic_id, partition, base_offset, next_offset, leader_epoch, session, lane_sequence,
-                    byte_start, byte_len, checksum, max_timestamp, producers)
-SELECT $3, i.topic_id, i.partition, i.base_offset, i.next_offset, i.leader_epoch, $1, $2,
-       i.byte_start, i.byte_len, i.checksum, i.max_timestamp, i.producers
-  FROM temp.commit_input AS i CROSS JOIN partitions AS p
- WHERE p.organization = $3 AND p.topic_id = i.topic_id AND p.partition = i.partition
-   AND p.last_session = $1 AND p.last_lane_sequence = $2;
-";
-
-const INSERT_SNAPSHOTS: &str = "
-INSERT INTO producer_snapshots (organization, topic_id, partition, as_of_offset, snapshot)
-SELECT $3, i.topic_id, i.partition, i.next_offset, i.snapshot
-  FROM temp.commit_input AS i CROSS JOIN partitions AS p
- WHERE i.snapshot IS NOT NULL AND p.organization = $3 AND p.topic_id = i.topic_id AND p.partition = i.partition
-   AND p.last_session = $1 AND p.last_lane_sequence = $2;
-DELETE FROM producer_snapshots
- WHERE rowid IN
-       (SELECT s.rowid
-          FROM temp.commit_input AS i CROSS JOIN producer_snapshots AS s
-         WHERE i.snapshot IS NOT NULL
-           AND s.organization = $3 AND s.topic_id = i.topic_id AND s.partition = i.partition
-           AND (SELECT count(*) FROM producer_snapshots AS newer
-                 WHERE newer.organization = s.organization AND newer.topic_id = s.topic_id
-                   AND newer.partition = s.partition AND newer.as_of_offset > s.as_of_offset) >= $9);
-";
-
-/// Reasons: 0 topic deleted, 1 not leader, 2 offset mismatch.
-const SELECT_REJECTED: &str = "
-SELECT i.ordinal,
-       CASE WHEN p.deleted IS NULL OR p.deleted = 1 THEN 0
-            WHEN p.session IS NOT $1 OR p.leader_epoch <> i.leader_epoch THEN 1
-            ELSE 2 END
-  FROM temp.commit_input AS i
-  LEFT JOIN partitions AS p ON p.organization = $3 AND p.topic_id = i.topic_id AND p.partition = i.partition
- WHERE p.last_session IS NOT $1 OR p.last_lane_sequence IS NOT $2;
-";
-
-/// The strings of statements, assembled once: with and without snapshots, alone in its transaction or one of many.
-struct Script {
-    sql: SqlStr,
-    statements: usize,
-}
-
-fn script(snapshots: bool, alone: bool) -> &'static Script {
-    static SCRIPTS: std::sync::OnceLock<[Script; 4]> = std::sync::OnceLock::new();
-    let build = |snapshots: bool, alone: bool| {
-        let body = [FILL_INPUT, TAKE_SLOT, COMPARE_AND_SET, INSERT_RANGES];
-        let mut sql = body.concat();
-        if snapshots {
-            sql.push_str(INSERT_SNAPSHOTS);
-        }
-        sql.push_str(SELECT_REJECTED);
-        if alone {
-            sql = format!("BEGIN IMMEDIATE;{sql}COMMIT;");
-        }
-        let statements = sql.matches(';').count();
-        Script { sql: AssertSqlSafe(sql).into_sql_str(), statements }
-    };
-    let scripts =
-        SCRIPTS.get_or_init(|| [build(false, false), build(false, true), build(true, false), build(true, true)]);
-    &scripts[usize::from(snapshots) * 2 + usize::from(alone)]
-}
-
-/// Commits segments in order in one transaction. On an error the transaction may still be open: the writer rolls back.
-pub(super) async fn commit_segments(
-    connection: &mut SqliteConnection,
-    session: i64,
-    segments: &[EncodedSegment],
-) -> Result<CommitOutcome, StoreError> {
-    if let [segment] = segments {
-        let (taken, ranges) = run_segment(connection, session, segment, true).await?;
-        if !taken && !is_active(connection, session).await? {
-            return Err(StoreError::Fenced);
-        }
-        return Ok(CommitOutcome { segments: vec![ranges] });
+        &range.producers[..],
+    ];
+    execute(connection, INSERT_RANGE, row)?;
+    if let Some(snapshot) = &range.snapshot {
+        let row = params![organization, topic, partition, next_offset, &snapshot[..]];
+        execute(connection, INSERT_SNAPSHOT, row)?;
+        let kept = i64::try_from(SNAPSHOTS_KEPT).unwrap_or(i64::MAX);
+        execute(connection, DELETE_OLD_SNAPSHOTS, params![organization, topic, partition, kept])?;
     }
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await.map_err(not_committed)?;
-    if !is_active(connection, session).await? {
-        sqlx::query("ROLLBACK").execute(connection).await.map_err(not_committed)?;
-        return Err(StoreError::Fenced);
-    }
-    let mut outcomes = Vec::with_capacity(segments.len());
-    for segment in segments {
-        outcomes.push(run_segment(connection, session, segment, false).await?.1);
-    }
-    sqlx::query("COMMIT").execute(connection).await.map_err(commit_error)?;
-    Ok(CommitOutcome { segments: outcomes })
+    Ok(RangeOutcome::Accepted)
 }
 
-/// Runs one segment's statements in one hop. Returns whether it took its slot, and its ranges' outcomes.
-async fn run_segment(
-    connection: &mut SqliteConnection,
-    session: i64,
-    segment: &EncodedSegment,
-    alone: bool,
-) -> Result<(bool, Vec<RangeOutcome>), StoreError> {
-    let script = script(segment.snapshots, alone);
-    let query = sqlx::query(script.sql.clone())
-        .bind(session)
-        .bind(segment.lane_sequence)
-        .bind(segment.organization)
-        .bind(segment.object_key.clone())
-        .bind(segment.object_bytes)
-        .bind(segment.ranges.clone())
-        .bind(segment.blob.clone())
-        .bind(database_clock())
-        .bind(i64::try_from(SNAPSHOTS_KEPT).unwrap_or(i64::MAX));
-    let mut results = connection.fetch_many(query);
-    let mut finished = 0;
-    let mut rows = Vec::new();
-    loop {
-        match results.try_next().await {
-            Ok(Some(Either::Left(_))) => finished += 1,
-            Ok(Some(Either::Right(row))) => rows.push(row),
-            Ok(None) if finished == script.statements => return outcomes(segment, &rows),
-            Ok(None) => return Err(StoreError::Unknown("the connection's thread ended".into())),
-            Err(error) if alone && finished + 1 >= script.statements => return Err(commit_error(error)),
-            Err(sqlx::Error::WorkerCrashed) => return Err(StoreError::Unknown(Box::new(sqlx::Error::WorkerCrashed))),
-            Err(error) => return Err(not_committed(error)),
-        }
+/// Rows changed by a statement before COMMIT.
+fn execute(connection: &Connection, sql: &str, parameters: impl Params) -> Result<usize, StoreError> {
+    let changed = connection.prepare_cached(sql).and_then(|mut statement| statement.execute(parameters));
+    changed.map_err(not_committed)
+}
+
+/// The first row of a statement.
+fn query<T>(
+    connection: &Connection,
+    sql: &str,
+    parameters: impl Params,
+    row: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Option<T>, StoreError> {
+    let found =
+        connection.prepare_cached(sql).and_then(|mut statement| statement.query_row(parameters, row).optional());
+    found.map_err(not_committed)
+}
+
+fn primary_code(error: &rusqlite::Error) -> Option<i32> {
+    error.sqlite_error().map(|error| error.extended_code & 0xff)
+}
+
+/// An error before COMMIT: nothing happened.
+fn not_committed(error: rusqlite::Error) -> StoreError {
+    match primary_code(&error) {
+        Some(SQLITE_CORRUPT | SQLITE_NOTADB) => StoreError::Damaged(error.to_string()),
+        _ => StoreError::NotCommitted(Box::new(error)),
     }
 }
 
-/// Reads the rows of TAKE_SLOT (one, -1) and of SELECT_REJECTED.
-fn outcomes(segment: &EncodedSegment, rows: &[SqliteRow]) -> Result<(bool, Vec<RangeOutcome>), StoreError> {
-    let Some((_slot, rejected)) = rows.split_first() else {
-        return Ok((false, vec![RangeOutcome::OffsetMismatch; segment.range_count]));
-    };
-    let mut outcomes = vec![RangeOutcome::Accepted; segment.range_count];
-    for row in rejected {
-        let ordinal = usize::try_from(column::<i64>(row, 0)?).unwrap_or(usize::MAX);
-        let outcome = match column::<i64>(row, 1)? {
-            0 => RangeOutcome::TopicDeleted,
-            1 => RangeOutcome::NotLeader,
-            _ => RangeOutcome::OffsetMismatch,
-        };
-        *outcomes.get_mut(ordinal).ok_or_else(|| StoreError::Damaged(format!("no range {ordinal}")))? = outcome;
+/// What an error of COMMIT itself means; see the head of `writer.rs`.
+fn commit_error(error: rusqlite::Error) -> StoreError {
+    match primary_code(&error) {
+        Some(code) if LOCKED_OUT_OR_FULL.contains(&code) => StoreError::NotCommitted(Box::new(error)),
+        _ => StoreError::Unknown(Box::new(error)),
     }
-    Ok((true, outcomes))
-}
-
-/// Whether a session may still write.
-pub(super) async fn is_active(connection: &mut SqliteConnection, session: i64) -> Result<bool, StoreError> {
-    let query = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM sessions WHERE session = $1 AND active = 1)");
-    query.bind(session).fetch_one(connection).await.map_err(not_committed)
 }

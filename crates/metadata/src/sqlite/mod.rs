@@ -1,7 +1,7 @@
 //! The embedded store: one SQLite file, one agent.
 //!
-//! One task owns the only connection that writes ([`writer`]); requests send it messages and wait, so a caller that
-//! goes away never cuts a transaction in two. Reads go through a small pool and see everything that was committed
+//! One thread writes ([`writer`]); requests send it messages and wait, so a caller that goes away never cuts a
+//! transaction in two. Reads go through a small pool and see everything that was committed
 //! before they began (WAL). A lock on a file beside the database keeps a second agent out for as long as this one
 //! lives. Commits are synced (`synchronous = FULL`); after a crash SQLite recovers the log by itself at open.
 
@@ -113,10 +113,14 @@ fn database_clock() -> TimestampMs {
     TimestampMs::try_from(since_epoch.as_millis()).unwrap_or(TimestampMs::MAX)
 }
 
+/// SQLite's primary result codes.
+const SQLITE_CORRUPT: i32 = 11;
+const SQLITE_NOTADB: i32 = 26;
+/// BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, FULL, CONSTRAINT: said by COMMIT before it commits.
+const LOCKED_OUT_OR_FULL: [i32; 7] = [5, 6, 7, 8, 9, 13, 19];
+
 /// An error before COMMIT, or of a read: nothing happened.
 fn not_committed(error: sqlx::Error) -> StoreError {
-    const SQLITE_CORRUPT: i32 = 11;
-    const SQLITE_NOTADB: i32 = 26;
     match (&error, primary_code(&error)) {
         (_, Some(SQLITE_CORRUPT | SQLITE_NOTADB)) | (sqlx::Error::ColumnDecode { .. }, _) => {
             StoreError::Damaged(error.to_string())

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{database_clock, schema};
 
 /// How long a statement waits for a lock another connection of this process holds (a checkpoint, at most).
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why the database was not opened. Each is one line for a person.
 #[derive(Debug, thiserror::Error)]
@@ -130,8 +130,7 @@ async fn check_ownership(connection: &mut SqliteConnection, path: &Path) -> Resu
 }
 
 fn open_error(path: &Path, error: sqlx::Error) -> OpenError {
-    const SQLITE_NOTADB: i32 = 26;
-    if super::primary_code(&error) == Some(SQLITE_NOTADB) {
+    if super::primary_code(&error) == Some(super::SQLITE_NOTADB) {
         return OpenError::NotMetadata { path: path.to_owned() };
     }
     OpenError::Database { path: path.to_owned(), source: Box::new(error) }

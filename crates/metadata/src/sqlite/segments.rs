@@ -8,10 +8,8 @@ use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use tokio::sync::oneshot;
 
 use super::{
-    SqliteStore, column,
-    commit::{EncodedSegment, is_active},
-    database_clock, garbage, key_columns, not_committed,
-    sessions::require_active,
+    SqliteStore, column, database_clock, garbage, key_columns, not_committed,
+    sessions::{is_active, require_active},
     topic_bytes,
     writer::CommitRequest,
 };
@@ -28,8 +26,7 @@ impl Segments for SqliteStore {
         segments: &[SegmentCommit],
     ) -> Result<CommitOutcome, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let segments = segments.iter().map(EncodedSegment::new).collect();
-        self.writer.commit(CommitRequest { session: session.0, segments, reply }).await?;
+        self.writer.commit(CommitRequest { session: session.0, segments: segments.to_vec(), reply }).await?;
         answer.await.map_err(|_| StoreError::Unknown("the metadata writer stopped".into()))?
     }
 

@@ -6,8 +6,8 @@ use segment::{LeaderEpoch, PartitionKey, ProducerId, SessionId, TimestampMs};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    SqliteStore, changes, column, commit::is_active, database_clock, key_columns, keys_json, next_version,
-    not_committed, reader::Statement, uuid_column,
+    SqliteStore, changes, column, database_clock, key_columns, keys_json, next_version, not_committed,
+    reader::Statement, uuid_column,
 };
 use crate::{
     AgentRow, Changes, ClusterInfo, LaneReport, LeaseHolder, LeaseRow, OpenedSession, Registration, Sessions,
@@ -186,6 +186,12 @@ async fn changed(connection: &mut SqliteConnection, statement: Statement) -> Res
 
 pub(super) async fn require_active(connection: &mut SqliteConnection, session: i64) -> Result<(), StoreError> {
     if is_active(connection, session).await? { Ok(()) } else { Err(StoreError::Fenced) }
+}
+
+/// Whether a session may still write.
+pub(super) async fn is_active(connection: &mut SqliteConnection, session: i64) -> Result<bool, StoreError> {
+    let query = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM sessions WHERE session = $1 AND active = 1)");
+    query.bind(session).fetch_one(connection).await.map_err(not_committed)
 }
 
 async fn renew(connection: &mut SqliteConnection, session: i64, lane: LaneReport) -> Result<TimestampMs, StoreError> {

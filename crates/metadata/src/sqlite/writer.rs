@@ -1,8 +1,10 @@
-//! The writer: one task, one connection, one transaction at a time.
+//! The writer: one thread, one transaction at a time.
 //!
-//! Requests come over two bounded queues; segment commits are taken first. Nothing here is ever cancelled: `select!`
-//! stands around the queues only, never around a database call. After any error the transaction is rolled back, and
-//! where that fails, or the outcome of a COMMIT is open, the connection is closed and opened anew.
+//! Requests come over two bounded queues; segment commits are taken first. They run on the thread itself, over a connection
+//! that is called directly ([`commit`]); all other transactions go through sqlx, whose connection has a thread of its own. Nothing
+//! here is ever cancelled: `select!` stands around the queues only, never around a database call. After any error the
+//! transaction is rolled back, and where that fails, or the outcome of a COMMIT is open, the connection is closed and
+//! opened anew.
 //!
 //! Which COMMIT errors mean what: BUSY, LOCKED, FULL, NOMEM, READONLY, INTERRUPT and CONSTRAINT happen before the
 //! commit frame is whole in the log, so nothing was committed. After an I/O error the frame may be in the file, and a
@@ -17,30 +19,20 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{
-    OpenError, checkpoint,
-    commit::{self, EncodedSegment},
-    not_committed, open, primary_code,
-};
-use crate::{CommitOutcome, StoreError};
+use super::{LOCKED_OUT_OR_FULL, OpenError, checkpoint, commit::Committer, not_committed, open, primary_code};
+use crate::{CommitOutcome, SegmentCommit, StoreError};
 
 /// Commits that may wait in line; a lane has one in flight.
 const COMMITS_WAITING_MAX: usize = 64;
 /// Other transactions that may wait in line.
 const JOBS_WAITING_MAX: usize = 256;
-/// Rows a statement may hand over before the connection's thread waits for us to take them.
-const ROW_BUFFER: usize = 1_024;
-
-/// The writer's page cache, in SQLite's notation for KiB: a commit of 1,000 ranges dirties 5 MB and must not spill.
-const PAGE_CACHE: &str = "-8192";
-
 /// A background transaction.
 pub(super) type Job = Box<dyn for<'w> FnOnce(&'w mut Writer) -> BoxFuture<'w, ()> + Send>;
 
 /// A segment commit with the place for its answer.
 pub(super) struct CommitRequest {
     pub(super) session: i64,
-    pub(super) segments: Vec<EncodedSegment>,
+    pub(super) segments: Vec<SegmentCommit>,
     pub(super) reply: oneshot::Sender<Result<CommitOutcome, StoreError>>,
 }
 
@@ -78,10 +70,10 @@ pub(super) async fn start(
 ) -> Result<(WriterHandle, JoinHandle<()>, JoinHandle<()>), OpenError> {
     // Checkpoints are the checkpointer's: no commit pays for one.
     let connect = connect.clone().pragma("wal_autocheckpoint", "0").create_if_missing(false);
-    let connect = connect.pragma("temp_store", "MEMORY").pragma("cache_size", PAGE_CACHE).row_buffer_size(ROW_BUFFER);
     let failed = |source| OpenError::Database { path: connect.get_filename().to_owned(), source };
     let written = Arc::new(Notify::new());
-    let mut writer = Writer { connect: connect.clone(), connection: None, written: Arc::clone(&written) };
+    let committer = Committer::new(connect.get_filename().to_owned());
+    let mut writer = Writer { connect: connect.clone(), connection: None, committer, written: Arc::clone(&written) };
     writer.connection().await.map_err(|error| failed(Box::new(error)))?;
 
     let (commits, commit_queue) = mpsc::channel(COMMITS_WAITING_MAX);
@@ -89,15 +81,31 @@ pub(super) async fn start(
     let (stop, stopped) = watch::channel(false);
     let checkpoints = checkpoint::Checkpointer { connect: connect.clone(), written, jobs: jobs.downgrade() };
     let checkpoints = tokio::spawn(checkpoints.run(stopped.clone(), Arc::clone(&lock)));
-    let task = tokio::spawn(writer.run(commit_queue, job_queue, stopped, lock));
+    let task = on_a_thread(writer.run(commit_queue, job_queue, stopped, lock)).map_err(|error| failed(error.into()))?;
     Ok((WriterHandle { commits, jobs, stop }, task, checkpoints))
 }
 
-/// The connection that writes.
+/// Runs the writer on a thread that may block; the task returned ends with it.
+fn on_a_thread(run: impl Future<Output = ()> + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    let (ended, end) = oneshot::channel();
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::Builder::new().name("metadata-writer".to_owned()).spawn(move || {
+        runtime.block_on(run);
+        let _ = ended.send(());
+    })?;
+    Ok(tokio::spawn(async move {
+        if end.await.is_err() {
+            tracing::error!("the thread of the metadata writer ended with a panic");
+        }
+    }))
+}
+
+/// The connections that write.
 pub(super) struct Writer {
     connect: SqliteConnectOptions,
     /// `None` after an error that left its state in doubt; opened anew by the next transaction.
     connection: Option<SqliteConnection>,
+    committer: Committer,
     written: Arc<Notify>,
 }
 
@@ -114,7 +122,10 @@ impl Writer {
             tokio::select! {
                 biased;
                 request = commits.recv(), if commits_open => match request {
-                    Some(request) => self.commit(request).await,
+                    Some(CommitRequest { session, segments, reply }) => {
+                        // The caller may be gone; `resolve_commit` will tell whoever asks.
+                        let _ = reply.send(self.committer.commit(session, &segments));
+                    }
                     None => commits_open = false,
                 },
                 job = jobs.recv(), if jobs_open => match job {
@@ -133,17 +144,7 @@ impl Writer {
             checkpoint::truncate(connection).await;
         }
         self.disconnect().await;
-        drop(lock);
-    }
-
-    async fn commit(&mut self, request: CommitRequest) {
-        let outcome = match self.connection().await {
-            Ok(connection) => commit::commit_segments(connection, request.session, &request.segments).await,
-            Err(error) => Err(error),
-        };
-        let outcome = self.settle(outcome).await;
-        // The caller may be gone; `resolve_commit` will tell whoever asks.
-        let _ = request.reply.send(outcome);
+        drop((self.committer, lock));
     }
 
     /// Runs `body` between BEGIN and COMMIT; rolls back if it fails.
@@ -199,11 +200,7 @@ impl Writer {
     pub(super) async fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => {
-                let mut connection = self.connect.connect().await.map_err(not_committed)?;
-                commit::prepare_connection(&mut connection).await.map_err(not_committed)?;
-                connection
-            }
+            None => self.connect.connect().await.map_err(not_committed)?,
         };
         Ok(self.connection.insert(connection))
     }
@@ -216,8 +213,7 @@ pub(super) async fn stop_asked(stopped: &mut watch::Receiver<bool>) {
 }
 
 /// What an error of COMMIT itself means; see the head of this file.
-pub(super) fn commit_error(error: sqlx::Error) -> StoreError {
-    const LOCKED_OUT_OR_FULL: [i32; 7] = [5, 6, 7, 8, 9, 13, 19];
+fn commit_error(error: sqlx::Error) -> StoreError {
     match primary_code(&error) {
         Some(code) if LOCKED_OUT_OR_FULL.contains(&code) => StoreError::NotCommitted(Box::new(error)),
         _ => StoreError::Unknown(Box::new(error)),
