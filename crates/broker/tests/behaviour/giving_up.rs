@@ -97,9 +97,11 @@ async fn one_that_is_cut_off_gives_up_to_an_idle_peer_and_comes_back() {
     let failed = stuck.acked().await;
     assert!(matches!(failed, Err(AppendError::NotLeader)), "definitely not written: {failed:?}");
     assert!(began.elapsed() < LEASE, "{:?}", began.elapsed());
+    print!("cut off: refused after {:?}", began.elapsed());
     let unready = pair.brokers[0].readiness().await.expect_err("it leads nothing");
     assert!(unready.contains("giving up") || unready.contains("gave up"), "{unready}");
     pair.until("the peer leads all", 2, async |pair| led_by(&pair.brokers[1], &pair.topic).len() == 8).await;
+    println!(", led by the peer after {:?}", began.elapsed());
     assert_eq!(pair.append(1, partition, 2, 1).await, (1, false), "the retry");
     // While it is cut off it stays out, however long.
     sleep(LEASE * 20).await;
