@@ -25,7 +25,7 @@ from agent_process import raise_open_file_limit
 from cluster import STORES, Cluster, audit, leaked
 from scenarios import database, join, kill9, restart, roll, scale, sigstop, store
 from trial import TOPIC, Trial
-from vanishing import cuts, mix, vanish
+from vanishing import cuts, lonely, mix, vanish
 from with_clients import clocks, give_clocks, java
 from workload import Workload
 from zones import give_zones, zones
@@ -54,6 +54,7 @@ class Scenario:
 SCENARIOS = {scenario.run.__name__: scenario for scenario in (
     Scenario(kill9), Scenario(restart), Scenario(roll), Scenario(java), Scenario(join), Scenario(scale), Scenario(sigstop, 6.0),
     Scenario(database, 6.0), Scenario(store), Scenario(vanish, 6.0, apart=True), Scenario(cuts, 6.0, apart=True),
+    Scenario(lonely, 12.0, apart=True),
     Scenario(mix, 6.0, apart=True, settings=EAGER_GARBAGE),
     Scenario(zones, replicas=-1, prepare=give_zones),
     Scenario(clocks, 6.0, topic={"message.timestamp.type": "LogAppendTime"}, prepare=give_clocks))}

@@ -41,6 +41,32 @@ def cuts(trial: Trial) -> None:
                 cluster.wait_ready(40)
 
 
+def lonely(trial: Trial) -> None:
+    """One agent is cut off from the store while the others are not: it gives its partitions up, and comes back."""
+    cluster = trial.cluster
+    time.sleep(3)
+    agent = next(trial.to_hurt())
+    began = time.monotonic()
+    with trial.gap("until another leads what it led", cluster.lease_s + 2):
+        cluster.network.cut_both(cluster.hosts[agent], cluster.store_host)
+        while "gave up" not in agent.readiness():
+            if time.monotonic() - began > cluster.lease_s * 3:
+                raise RuntimeError(f"not given up: {agent.readiness()}")
+            time.sleep(0.05)
+    figure("from the cut to everything handed over", time.monotonic() - began, cluster.lease_s + 2)
+    with trial.gap("in 5 s without it", before_s=0):
+        time.sleep(5)
+    began = time.monotonic()
+    with trial.gap("around its return", before_s=0):
+        cluster.network.heal()
+        cluster.wait_ready(cluster.lease_s * 4)
+        time.sleep(2)
+    figure("from the mend to all ready", time.monotonic() - began - 2)
+    gave_up = [other for other in cluster.agents if any(series.startswith("streamhouse_gave_up_total") for series in other.metrics())]
+    if gave_up != [agent]:
+        raise RuntimeError(f"not that one agent alone gave up: {len(gave_up)} did")
+
+
 def mix(trial: Trial) -> None:
     """Seeded windows, a quarter of them quiet: kill -9, SIGSTOP, cuts between an agent and database, store, clients; either way."""
     cluster, dice = trial.cluster, trial.dice

@@ -101,6 +101,14 @@ class AgentProcess:
         except (OSError, urllib.error.URLError):
             return False
 
+    def readiness(self) -> str:
+        """What /ready says."""
+        try:
+            with urllib.request.urlopen(f"{self.http}/ready", timeout=5) as answer:
+                return answer.read().decode()
+        except urllib.error.HTTPError as refused:
+            return refused.read().decode()
+
     def is_alive(self) -> bool:
         """Whether the process runs."""
         return self.process is not None and self.process.poll() is None

@@ -28,6 +28,7 @@ use crate::reader::cold::ColdReader;
 use crate::replica::Replicas;
 use crate::session::bucket;
 use crate::session::coordinator::RoundRequest;
+use crate::session::hand_over::has_to_give;
 use crate::session::view::ClusterView;
 use crate::settings::BrokerSettings;
 use crate::shared::{self, Shared};
@@ -74,6 +75,7 @@ struct Tasks {
     keeper: JoinHandle<()>,
     coordinator: JoinHandle<()>,
     collector: JoinHandle<()>,
+    self_check: JoinHandle<()>,
 }
 
 impl Drop for Inner {
@@ -82,6 +84,7 @@ impl Drop for Inner {
             tasks.keeper.abort();
             tasks.coordinator.abort();
             tasks.collector.abort();
+            tasks.self_check.abort();
             self.shared.pool.start_draining();
         }
     }
@@ -123,6 +126,7 @@ impl Broker {
             keeper: tokio::spawn(shared.keeper(older_notes).run()),
             coordinator: tokio::spawn(coordinator.run()),
             collector: tokio::spawn(shared.collector().run()),
+            self_check: tokio::spawn(shared.self_check().run()),
         };
         Ok(Self(Arc::new(Inner {
             budget: MemoryBudget::new(shared.settings.memory_bytes / 2),
@@ -257,6 +261,9 @@ impl Broker {
         if !self.0.shared.status.is_metadata_up() {
             return Err("the metadata store does not answer".to_owned());
         }
+        if let Some(trouble) = self.0.shared.status.lane_trouble() {
+            return Err(trouble.to_owned());
+        }
         self.confirm_leases(&[]).await.map_err(|error| format!("the metadata store does not answer: {error}"))?;
         bucket::probe(&self.0.shared.store)
             .await
@@ -280,8 +287,11 @@ impl Broker {
 
     /// Whether another process runs under this `AGENT_ID`: asked after a fence, while metadata answers.
     pub async fn is_replaced(&self) -> bool {
-        let own = |agent: &metadata::AgentRow| agent.registration.agent_id == self.0.shared.settings.agent_id;
-        self.metadata().list_agents().await.is_ok_and(|agents| agents.iter().any(own))
+        // Its own session may still be active: an agent also starts over to be rid of a commit that cannot be resolved.
+        let other = |agent: &metadata::AgentRow| {
+            agent.registration.agent_id == self.0.shared.settings.agent_id && agent.session != self.session()
+        };
+        self.metadata().list_agents().await.is_ok_and(|agents| agents.iter().any(other))
     }
 
     /// Hands all partitions to the other agents that may lead them, while everything goes on being served. Returns when
@@ -294,13 +304,7 @@ impl Broker {
         }
         while Instant::now() < deadline && !status.is_fenced() {
             self.refresh().await;
-            let can_go = |topic: &Arc<Topic>| {
-                let owners = self.0.shared.view.owners(topic).into_iter();
-                (0..).zip(owners).any(|(partition, owner)| {
-                    owner.is_some() && self.pool().partition(topic.topic_id, partition).is_some()
-                })
-            };
-            if !self.0.shared.catalog.topics().iter().any(can_go) {
+            if !has_to_give(self.catalog(), self.view(), self.pool()) {
                 return;
             }
             tokio::time::sleep(HAND_OVER_POLL).await;
@@ -315,7 +319,7 @@ impl Broker {
             tracing::error!("the lane ended with a panic");
         }
         // What they had sent to metadata runs to its end there.
-        for task in [tasks.keeper, tasks.coordinator, tasks.collector] {
+        for task in [tasks.keeper, tasks.coordinator, tasks.collector, tasks.self_check] {
             task.abort();
             let _ = task.await;
         }

@@ -119,6 +119,18 @@ impl Metrics {
         self.with(|i| i.objects_deleted.add(1, &[]));
     }
 
+    /// This agent gave its leases up: it could not commit while another could.
+    pub fn gave_up(&self) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| i.gave_up.add(1, &[]));
+    }
+
+    /// A probe of the stores ended.
+    pub fn probe(&self, ok: bool) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| i.probes.add(1, &instruments::ok(ok)));
+    }
+
     /// A ranged read ended, retries of the store's client included.
     pub fn object_get(&self, seconds: f64, bytes: u64, ok: bool) {
         #[cfg(feature = "metrics")]
@@ -211,6 +223,8 @@ mod instruments {
         pub(super) object_put_bytes: Counter<u64>,
         pub(super) object_put_hedges: Counter<u64>,
         pub(super) objects_deleted: Counter<u64>,
+        pub(super) gave_up: Counter<u64>,
+        pub(super) probes: Counter<u64>,
         pub(super) object_get: Histogram<f64>,
         pub(super) object_get_bytes: Counter<u64>,
         pub(super) commit: Histogram<f64>,
@@ -251,6 +265,8 @@ mod instruments {
                     "Writes begun again beside a slow one",
                 ),
                 objects_deleted: counter(m, "streamhouse_objects_deleted_total", "Objects deleted as garbage"),
+                gave_up: counter(m, "streamhouse_gave_up_total", "Times this agent gave its leases up"),
+                probes: counter(m, "streamhouse_probes_total", "Probes of the stores"),
                 object_get: seconds(m, "streamhouse_object_get_seconds", "Object store reads, retries included"),
                 object_get_bytes: counter(m, "streamhouse_object_get_bytes_total", "Bytes read from the object store"),
                 commit: seconds(m, "streamhouse_commit_seconds", "Segment commits (metadata transactions)"),

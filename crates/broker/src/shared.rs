@@ -18,11 +18,14 @@ use crate::replica::Replicas;
 use crate::session::coordinator::{Coordinator, RoundRequest};
 use crate::session::deaths::Deaths;
 use crate::session::garbage::Collector;
+use crate::session::self_check::SelfCheck;
+use crate::session::standing;
 use crate::session::view::ClusterView;
 use crate::session::{Keeper, SessionStatus};
 use crate::settings::BrokerSettings;
 use crate::writer::flush::Lane;
 use crate::writer::pool::WriterPool;
+use crate::writer::progress::LaneProgress;
 
 /// See the module.
 pub(crate) struct Shared {
@@ -38,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) status: Arc<SessionStatus>,
     /// Highest committed lane sequence, -1 before the first.
     pub(crate) committed_through: Arc<AtomicI64>,
+    pub(crate) progress: Arc<LaneProgress>,
 }
 
 impl Shared {
@@ -59,6 +63,7 @@ impl Shared {
             clock,
             status: Arc::new(status),
             committed_through: Arc::new(AtomicI64::new(-1)),
+            progress: Arc::new(LaneProgress::new(standing::patience(settings.lease_duration) / 2)),
             settings,
             metadata,
             store,
@@ -79,6 +84,7 @@ impl Shared {
             settings: self.settings.clone(),
             uploads_in_flight: AtomicUsize::new(0),
             committed_through: Arc::clone(&self.committed_through),
+            progress: Arc::clone(&self.progress),
             stop_passes: AtomicUsize::new(0),
         })
     }
@@ -127,6 +133,22 @@ impl Shared {
             metrics: Arc::clone(&self.metrics),
             interval: self.settings.garbage_interval,
             grace: self.settings.garbage_grace,
+        }
+    }
+
+    /// Whether this agent can still commit.
+    pub(crate) fn self_check(&self) -> SelfCheck {
+        SelfCheck {
+            metadata: Arc::clone(&self.metadata),
+            store: self.store.clone(),
+            status: Arc::clone(&self.status),
+            catalog: Arc::clone(&self.catalog),
+            view: Arc::clone(&self.view),
+            pool: Arc::clone(&self.pool),
+            progress: Arc::clone(&self.progress),
+            metrics: Arc::clone(&self.metrics),
+            group: self.settings.group.clone(),
+            lease_duration: self.settings.lease_duration,
         }
     }
 

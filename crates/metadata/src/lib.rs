@@ -20,7 +20,9 @@ pub use segments::{
     Claim, CommitOutcome, CommittedRange, FoundObject, LastSegment, ProducerHistory, RangeCommit, RangeOutcome,
     RangeRow, Resolution, SegmentCommit, SegmentRef, Segments,
 };
-pub use sessions::{AgentRow, Changes, ClusterInfo, LeaseHolder, LeaseRow, OpenedSession, Registration, Sessions};
+pub use sessions::{
+    AgentRow, Changes, ClusterInfo, LaneReport, LeaseHolder, LeaseRow, OpenedSession, Registration, Sessions,
+};
 pub use sqlite::{OpenError, SqliteOptions, SqliteStore};
 pub use topics::{CreatePartitionsError, CreateTopicError, DeleteTopicError, NewTopic, TopicRow, Topics};
 

@@ -47,6 +47,16 @@ pub struct ClusterInfo {
     pub empty: bool,
 }
 
+/// What an agent says of its lane with each renewal, so that one that cannot commit learns whether others can.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LaneReport {
+    /// Something waits in line, and for too long nothing was committed. Others are to show whether they are better off.
+    pub stuck: bool,
+    /// How often this session has shown, each time begun while it saw another one stuck, that it can write an object and
+    /// commit. Only rises.
+    pub proofs: i64,
+}
+
 /// A live agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentRow {
@@ -60,6 +70,8 @@ pub struct AgentRow {
     pub renewals: i64,
     /// Another agent doubts that it lives; its next renewal says that it does.
     pub suspected: bool,
+    /// What its last renewal said of its lane; not stuck and without proofs before the first.
+    pub lane: LaneReport,
 }
 
 /// Who holds a partition.
@@ -114,9 +126,9 @@ pub trait Sessions: Send + Sync + 'static {
     /// Opens a session. A session of the same AGENT_ID that is still active is fenced in the same transaction.
     async fn open_session(&self, registration: &Registration) -> Result<OpenedSession, StoreError>;
 
-    /// Proves that the session is active and counts one renewal, which also ends a suspicion; returns the database's
-    /// clock. `Fenced` if it is not active.
-    async fn renew_session(&self, session: SessionId) -> Result<TimestampMs, StoreError>;
+    /// Proves that the session is active and counts one renewal, which also ends a suspicion and replaces what the session
+    /// says of its lane; returns the database's clock. `Fenced` if it is not active.
+    async fn renew_session(&self, session: SessionId, lane: LaneReport) -> Result<TimestampMs, StoreError>;
 
     /// Refreshes the registry entry (`HEARTBEAT_INTERVAL`). `Fenced` if the session is not active.
     async fn update_registration(&self, session: SessionId, registration: &Registration) -> Result<(), StoreError>;

@@ -4,7 +4,7 @@ mod postgres_server;
 mod shared_database;
 
 use metadata::{
-    PostgresOpenError, PostgresOptions, PostgresStore, RangeOutcome, Segments, Sessions, Topics,
+    LaneReport, PostgresOpenError, PostgresOptions, PostgresStore, RangeOutcome, Segments, Sessions, Topics,
     conformance::fixture::{commit, create, key, leased, range},
 };
 use postgres_server::{Way, database, open, pooled, pooled_with};
@@ -49,7 +49,7 @@ async fn what_the_acks_rest_on_is_set_in_every_transaction_and_left_in_no_sessio
     run(&mut beside, witness).await;
     for lane in 0..4 {
         commit(&store, session, lane, vec![range(key(1, 0), 0, lane, lane + 1)]).await;
-        store.renew_session(session).await.expect("renewed");
+        store.renew_session(session, LaneReport::default()).await.expect("renewed");
     }
     create(&store, 2, "another", 1).await;
     let noted: Vec<String> =

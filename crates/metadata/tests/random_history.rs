@@ -5,7 +5,7 @@ mod postgres_server;
 use std::fmt::Write;
 
 use metadata::{
-    FoundObject, MemoryStore, MetadataStore, Segments, Sessions, SqliteOptions, SqliteStore,
+    FoundObject, LaneReport, MemoryStore, MetadataStore, Segments, Sessions, SqliteOptions, SqliteStore,
     conformance::fixture::{key, new_topic, object_key, range, reference, registration, segment, topic_id},
 };
 use postgres_server::Way;
@@ -21,7 +21,7 @@ const TOPICS: u32 = 4;
 #[derive(Clone, Debug)]
 enum Step {
     Open(u32),
-    Renew(i64),
+    Renew { session: i64, lane: LaneReport },
     Close(i64),
     Create { topic: u32, name: u32, partitions: i32 },
     Delete(u32),
@@ -54,7 +54,10 @@ fn draw(rng: &mut SmallRng, created: &mut u32) -> Step {
     let (topic, session) = (rng.random_range(created.saturating_sub(TOPICS)..*created), rng.random_range(1..12));
     match rng.random_range(0..100) {
         0..4 => Step::Open(rng.random_range(0..3)),
-        4..9 => Step::Renew(session),
+        4..9 => {
+            let lane = LaneReport { stuck: rng.random_bool(0.5), proofs: rng.random_range(0..9) };
+            Step::Renew { session, lane }
+        }
         9..11 => Step::Close(session),
         11..22 => {
             *created += 1;
@@ -122,7 +125,9 @@ async fn apply(store: &dyn MetadataStore, step: &Step, version: &mut i64) -> Str
             let opened = store.open_session(&registration(&format!("agent-{agent}"))).await;
             write!(said, "{:?}", opened.map(|opened| (opened.session, opened.node_id, opened.fenced)))
         }
-        Step::Renew(session) => write!(said, "{:?}", store.renew_session(SessionId(session)).await.map(|_| ())),
+        Step::Renew { session, lane } => {
+            write!(said, "{:?}", store.renew_session(SessionId(session), lane).await.map(|_| ()))
+        }
         Step::Close(session) => write!(said, "{:?}", store.close_session(SessionId(session)).await),
         Step::Create { topic, name, partitions } => {
             let created = store.create_topic(new_topic(topic, &format!("name-{name}"), partitions)).await;

@@ -3,7 +3,8 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use metadata::{
-    MetadataStore, OpenError, RangeOutcome, Segments, Sessions, SqliteOptions, SqliteStore, StoreError, Topics,
+    LaneReport, MetadataStore, OpenError, RangeOutcome, Segments, Sessions, SqliteOptions, SqliteStore, StoreError,
+    Topics,
     conformance::fixture::{acquire, commit, key, leased, open as open_session, range, reference, segment},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
@@ -65,7 +66,7 @@ async fn a_closed_store_answers_not_committed() {
     store.close().await;
     let refused = store.commit_segments(session, &[segment(session, 0, Vec::new())]).await;
     assert!(matches!(refused, Err(StoreError::NotCommitted(_))), "{refused:?}");
-    assert!(matches!(store.renew_session(session).await, Err(StoreError::NotCommitted(_))));
+    assert!(matches!(store.renew_session(session, LaneReport::default()).await, Err(StoreError::NotCommitted(_))));
     assert!(matches!(store.list_topics().await, Err(StoreError::NotCommitted(_))));
 }
 
@@ -109,7 +110,7 @@ async fn cancelled_callers_lose_nothing_and_leave_no_transaction() {
         let patience = Duration::from_micros(rng.random_range(0..1_500));
         let outcome = tokio::time::timeout(patience, store.commit_segments(session, &segments)).await;
         if rng.random_bool(0.3) {
-            let _ = tokio::time::timeout(patience / 4, store.renew_session(session)).await;
+            let _ = tokio::time::timeout(patience / 4, store.renew_session(session, LaneReport::default())).await;
         }
         let happened = match outcome {
             Ok(outcome) => outcome.expect("commits").segments == [[RangeOutcome::Accepted]],
@@ -146,7 +147,7 @@ async fn concurrent_callers_are_all_served() {
                 assert_eq!(outcome, [RangeOutcome::Accepted]);
                 let seen = store.ranges_from(key(1, partition), step, 1).await.expect("read");
                 assert_eq!(seen.len(), 1, "a read sees every commit that returned before it");
-                store.renew_session(session).await.expect("renewed");
+                store.renew_session(session, LaneReport::default()).await.expect("renewed");
             }
         })
     });
@@ -191,6 +192,33 @@ async fn a_newer_schema_is_refused() {
     sqlx::query(newer).execute(&mut connection).await.expect("inserts");
     connection.close().await.expect("closes");
     let refused = open(&path).await.expect_err("refused");
-    assert!(matches!(refused, OpenError::Newer { found: 99, known: 2, .. }), "{refused}");
+    assert!(matches!(refused, OpenError::Newer { found: 99, known: 3, .. }), "{refused}");
     assert!(refused.to_string().contains("use a newer agent"));
+}
+
+#[tokio::test]
+async fn a_database_of_schema_2_is_brought_up_to_date() {
+    let folder = folder();
+    let path = folder.path().join("metadata.db");
+    let store = open(&path).await.expect("opens");
+    let session = leased(&store, 1).await;
+    commit(&store, session, 0, vec![range(key(1, 0), 0, 0, 10)]).await;
+    store.close().await;
+    let mut connection = SqliteConnectOptions::new().filename(&path).connect().await.expect("connects");
+    for undo in [
+        "ALTER TABLE session_renewals DROP COLUMN stuck",
+        "ALTER TABLE session_renewals DROP COLUMN proofs",
+        "DELETE FROM _sqlx_migrations WHERE version > 2",
+    ] {
+        sqlx::query(undo).execute(&mut connection).await.expect("as schema 2 left it");
+    }
+    connection.close().await.expect("closes");
+
+    let store = open(&path).await.expect("opens and migrates");
+    let session = open_session(&store, "agent-1").await;
+    let lane = LaneReport { stuck: true, proofs: 7 };
+    store.renew_session(session, lane).await.expect("renewed");
+    assert_eq!(store.list_agents().await.expect("list")[0].lane, lane);
+    assert_eq!(acquire(&store, session, &[key(1, 0)]).await[0].next_offset, 10);
+    store.close().await;
 }

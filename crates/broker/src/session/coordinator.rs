@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metadata::{Changes, LeaseHolder, LeaseRow, MetadataStore, StoreError};
+use metadata::{Changes, LeaseRow, MetadataStore, StoreError};
 use segment::{PartitionKey, SessionId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -57,6 +57,7 @@ pub(crate) struct Coordinator {
 struct Plan {
     acquire: Vec<PartitionKey>,
     take_up: Vec<PartitionKey>,
+    let_go: Vec<PartitionKey>,
     hand_over: BTreeMap<SessionId, Vec<PartitionKey>>,
 }
 
@@ -137,29 +138,24 @@ impl Coordinator {
         }
         self.view.set_agents(changes.agents);
         self.view.put_leases(&changes.leases);
-        let own = Some(self.status.session());
-        for lost in changes.leases.iter().filter(|holder| holder.session != own) {
-            self.let_go(lost);
-        }
         self.version = changes.version;
     }
 
-    /// The row of a partition that is led here names another session: a hand-over of ours whose reply was lost. What is
-    /// in line is for the lane to decide: its commit is refused.
-    fn let_go(&self, holder: &LeaseHolder) {
-        let Some(partition) = self.pool.partition(holder.key.topic_id, holder.key.partition) else { return };
-        let (epoch, idle) = {
-            let state = partition.state.lock();
-            (state.leader_epoch(), state.is_idle())
-        };
-        if epoch < holder.leader_epoch && idle {
-            self.pool.abandon(holder.key, &AppendError::NotLeader);
-        }
+    /// Lets go of partitions that are led here while their rows name another session: a hand-over of ours whose reply was
+    /// lost. What is in line is for the lane to decide: its commit is refused, or its upload fails. True if nothing is left.
+    fn let_go(&self, lost: &[PartitionKey]) -> bool {
+        let partitions = lost.iter().filter_map(|key| self.pool.partition(key.topic_id, key.partition));
+        let (idle, busy): (Vec<_>, Vec<_>) = partitions.partition(|partition| partition.state.lock().is_idle());
+        idle.iter().for_each(|partition| self.pool.abandon(partition.key, &AppendError::NotLeader));
+        busy.is_empty()
     }
 
     /// Makes leases what placement says, as far as it goes now.
     async fn place(&mut self) {
         let plan = self.plan();
+        if !self.let_go(&plan.let_go) {
+            self.try_again_later();
+        }
         let took_up = self.take_up(&plan.take_up).await;
         let acquired = self.acquire(&plan.acquire).await;
         if let Err(error) = took_up.and(acquired) {
@@ -192,8 +188,11 @@ impl Coordinator {
     fn plan_partition(&self, topic: &Topic, partition: i32, owner: Option<SessionId>, own: SessionId, plan: &mut Plan) {
         let key = PartitionKey { organization: topic.organization, topic_id: topic.topic_id, partition };
         let lease = self.view.lease(topic.topic_id, partition);
-        if self.pool.partition(topic.topic_id, partition).is_some() {
-            if let Some(other) = owner.filter(|owner| *owner != own) {
+        if let Some(led) = self.pool.partition(topic.topic_id, partition) {
+            let leader_epoch = led.state.lock().leader_epoch();
+            if lease.session != Some(own) && lease.leader_epoch > leader_epoch {
+                plan.let_go.push(key);
+            } else if let Some(other) = owner.filter(|owner| *owner != own) {
                 plan.hand_over.entry(other).or_default().push(key);
             }
         } else if lease.session == Some(own) {

@@ -1,6 +1,6 @@
 //! Tests of `deaths`.
 
-use metadata::Registration;
+use metadata::{LaneReport, Registration};
 
 use super::*;
 
@@ -16,7 +16,14 @@ fn agent(session: i64, renewals: i64) -> AgentRow {
         grpc_address: String::new(),
         accepts_leases: true,
     };
-    AgentRow { session: SessionId(session), node_id: 1, registration, renewals, suspected: false }
+    AgentRow {
+        session: SessionId(session),
+        node_id: 1,
+        registration,
+        renewals,
+        suspected: false,
+        lane: LaneReport::default(),
+    }
 }
 
 /// Reads every half second from `from` on; returns when the first one looked dead.

@@ -17,7 +17,9 @@ use tokio::time::Instant;
 use super::SessionStatus;
 use super::view::ClusterView;
 use crate::append::AppendError;
+use crate::catalog::Catalog;
 use crate::limits::LEASES_PER_ACQUISITION_MAX;
+use crate::topics::Topic;
 use crate::writer::partition::Partition;
 use crate::writer::pool::WriterPool;
 
@@ -70,6 +72,17 @@ impl HandOver {
     async fn write(&self, to: SessionId, keys: &[PartitionKey]) -> Result<Vec<LeaseHolder>, StoreError> {
         self.metadata.hand_over_leases(self.status.session(), to, keys).await
     }
+}
+
+/// Whether partitions are led here that others should lead, once this agent takes none.
+pub(crate) fn has_to_give(catalog: &Catalog, view: &ClusterView, pool: &WriterPool) -> bool {
+    let can_go = |topic: &Arc<Topic>| {
+        let owners = view.owners(topic).into_iter();
+        (0..)
+            .zip(owners)
+            .any(|(partition, owner)| owner.is_some() && pool.partition(topic.topic_id, partition).is_some())
+    };
+    catalog.topics().iter().any(can_go)
 }
 
 /// Waits until nothing is in line; returns the partitions for which that came true in time.

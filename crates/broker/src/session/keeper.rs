@@ -124,7 +124,7 @@ impl KeepAlive {
     }
 
     async fn renew(&self, interval: &mut tokio::time::Interval) {
-        match self.metadata.renew_session(self.status.session()).await {
+        match self.metadata.renew_session(self.status.session(), self.status.lane_report()).await {
             Ok(database_time) => {
                 self.clock.set(database_time);
                 self.status.metadata_answered();

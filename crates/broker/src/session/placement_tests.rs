@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use metadata::Registration;
+use metadata::{LaneReport, Registration};
 use uuid::Uuid;
 
 use super::*;
@@ -22,6 +22,7 @@ fn agent(number: i64, group: &str, managed_topics: &str) -> AgentRow {
         },
         renewals: 0,
         suspected: false,
+        lane: LaneReport::default(),
     }
 }
 

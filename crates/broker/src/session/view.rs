@@ -91,6 +91,11 @@ impl ClusterView {
         Arc::clone(&self.state.read().cluster)
     }
 
+    /// All active sessions, as one read saw them.
+    pub(crate) fn agents(&self) -> Vec<AgentRow> {
+        self.state.read().agents.clone()
+    }
+
     /// The row of an active session.
     pub(crate) fn agent(&self, session: SessionId) -> Option<AgentRow> {
         self.state.read().agents.iter().find(|agent| agent.session == session).cloned()

@@ -48,6 +48,7 @@ impl Lane {
     pub(super) async fn commit_in_order(self: Arc<Self>, mut uploads: mpsc::Receiver<Upload>) {
         let mut next = uploads.recv().await;
         while let Some(first) = next.take() {
+            self.progress.begins(Instant::now());
             let mut segments = Vec::new();
             self.settle(first, &mut segments).await;
             while segments.len() < SEGMENTS_PER_COMMIT_MAX {
@@ -60,17 +61,28 @@ impl Lane {
                     Err(_) => break,
                 }
             }
-            self.commit(segments).await;
+            let committed = self.commit(segments).await;
+            self.progress.ends(Instant::now(), committed);
             if next.is_none() {
                 next = uploads.recv().await;
             }
         }
     }
 
-    /// Waits for an upload. One that was given up fails its partitions' lines.
+    /// Waits for an upload. One that was given up fails its partitions' lines. An agent that gives its leases up waits for
+    /// none: only this task commits, so what is dropped here never does.
     async fn settle(&self, upload: Upload, segments: &mut Vec<PlannedSegment>) {
-        let Upload { mut segment, put } = upload;
-        let failure = match put.await {
+        let Upload { mut segment, mut put } = upload;
+        let ended = tokio::select! {
+            biased;
+            ended = &mut put => ended,
+            () = self.status.giving_up() => {
+                put.abort();
+                tracing::debug!(object = %segment.object_key, "upload dropped; its batches were not written");
+                return self.fail_all(&mut segment, &AppendError::NotLeader);
+            }
+        };
+        let failure = match ended {
             Ok(Ok(())) => {
                 self.pass(StopPoint::AfterPut);
                 return segments.push(segment);
@@ -79,17 +91,22 @@ impl Lane {
             Err(panic) => panic.to_string(),
         };
         tracing::error!(object = %segment.object_key, error = %failure, "upload given up; its batches were not written");
+        self.fail_all(&mut segment, &AppendError::StoreGaveUp);
+    }
+
+    fn fail_all(&self, segment: &mut PlannedSegment, error: &AppendError) {
         segment.drop_failed_ranges();
         for range in &segment.ranges {
-            self.pool.fail(&range.partition, &AppendError::StoreGaveUp);
+            self.pool.fail(&range.partition, error);
         }
     }
 
-    async fn commit(&self, mut segments: Vec<PlannedSegment>) {
+    /// Decides segments whose objects are durable; whether any of them is committed.
+    async fn commit(&self, mut segments: Vec<PlannedSegment>) -> bool {
         segments.iter_mut().for_each(PlannedSegment::drop_failed_ranges);
         segments.retain(|segment| !segment.ranges.is_empty());
         if segments.is_empty() {
-            return;
+            return false;
         }
         let mut seen = BTreeSet::new();
         let commits: Vec<_> =
@@ -104,13 +121,18 @@ impl Lane {
         };
         self.metrics.commit(started.elapsed().as_secs_f64(), segments.len() as u64, ranges, outcome);
         match decision {
-            Decision::Settled(outcomes) => self.publish(&segments, &commits, &outcomes),
+            Decision::Settled(outcomes) => {
+                self.publish(&segments, &commits, &outcomes);
+                return outcomes.iter().any(|outcome| outcome.committed);
+            }
             Decision::Fenced => self.give_up(&AppendError::NotLeader),
             Decision::Unknown => self.give_up(&AppendError::Unknown),
         }
+        false
     }
 
-    /// Commits until the outcome is known. Metadata away: the lane stands, requests time out on their own.
+    /// Commits until the outcome is known. Metadata away: the lane stands, requests time out on their own. An agent that
+    /// gives its leases up does not try again what did not happen.
     async fn decide(&self, segments: &[PlannedSegment], commits: &[SegmentCommit]) -> Decision {
         let session = self.status.session();
         let mut pause = RETRY_PAUSE_MIN;
@@ -127,6 +149,11 @@ impl Lane {
                 }
                 Err(error) => tracing::warn!(%error, "segment commit did not happen, trying again"),
             }
+            if self.status.is_giving_up() {
+                return Decision::Settled(
+                    commits.iter().map(|commit| outcomes_of(&Resolution::Failed, commit)).collect(),
+                );
+            }
             self.status.metadata_failed();
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
@@ -136,6 +163,7 @@ impl Lane {
     /// Settles an ambiguous commit by putting tombstones where its segments would be.
     async fn resolve(&self, segments: &[PlannedSegment], commits: &[SegmentCommit]) -> Decision {
         let references: Vec<SegmentRef> = segments.iter().map(PlannedSegment::reference).collect();
+        let began = Instant::now();
         let mut pause = RETRY_PAUSE_MIN;
         loop {
             match self.metadata.resolve_commit(self.status.session(), &references).await {
@@ -146,6 +174,13 @@ impl Lane {
                 }
                 Err(StoreError::Fenced) => return Decision::Unknown,
                 Err(error) => tracing::warn!(%error, "ambiguous segment commit not resolved yet"),
+            }
+            let given_up = self.status.giving_up_since().map(|since| since.max(began));
+            if given_up.is_some_and(|since| since.elapsed() >= self.settings.lease_duration) {
+                tracing::error!(
+                    "an ambiguous segment commit keeps partitions here that others could lead; starting over"
+                );
+                return Decision::Unknown;
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY_PAUSE_MAX);

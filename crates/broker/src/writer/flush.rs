@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::pool::WriterPool;
+use super::progress::LaneProgress;
 use super::segment_plan::{self, LaneIdentity, PlannedSegment};
 use crate::append::AppendError;
 use crate::clock::Clock;
@@ -47,6 +48,7 @@ pub(crate) struct Lane {
     pub(crate) uploads_in_flight: AtomicUsize,
     /// Highest committed lane sequence, -1 before the first.
     pub(crate) committed_through: Arc<AtomicI64>,
+    pub(crate) progress: Arc<LaneProgress>,
     /// Passes of the stop point, for tests.
     pub(crate) stop_passes: AtomicUsize,
 }

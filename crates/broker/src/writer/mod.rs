@@ -7,4 +7,5 @@ pub(crate) mod partition;
 pub(crate) mod partition_state;
 pub(crate) mod pool;
 mod producer_state;
+pub(crate) mod progress;
 pub(crate) mod segment_plan;

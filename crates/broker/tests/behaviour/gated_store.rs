@@ -1,4 +1,4 @@
-//! An object store whose segment writes and reads a test holds up, lets through one by one, or breaks.
+//! An object store whose segment writes (and probes) and reads a test holds up, lets through one by one, or breaks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -95,6 +95,10 @@ fn is_segment(path: &str) -> bool {
     path.starts_with("org-")
 }
 
+fn is_gated(path: &str) -> bool {
+    is_segment(path) || path.starts_with("probes/")
+}
+
 impl std::fmt::Debug for Gate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Gate")
@@ -146,7 +150,7 @@ impl Service for GatedStore {
 
     fn write(&self, context: &OperationContext, path: &str, arguments: OpWrite) -> Result<Self::Writer> {
         let inner = self.inner.write(context, path, arguments)?;
-        Ok(GatedWriter { inner, gate: self.gate.clone(), is_segment: is_segment(path) })
+        Ok(GatedWriter { inner, gate: self.gate.clone(), is_gated: is_gated(path) })
     }
 
     fn delete(&self, context: &OperationContext) -> Result<Self::Deleter> {
@@ -173,7 +177,7 @@ impl Service for GatedStore {
 struct GatedWriter {
     inner: oio::Writer,
     gate: Gate,
-    is_segment: bool,
+    is_gated: bool,
 }
 
 impl oio::Write for GatedWriter {
@@ -182,7 +186,7 @@ impl oio::Write for GatedWriter {
     }
 
     async fn close(&mut self) -> Result<Metadata> {
-        if !self.is_segment {
+        if !self.is_gated {
             return self.inner.close().await;
         }
         let state = &self.gate.0;

@@ -1,5 +1,5 @@
 //! What a broker does when something goes wrong around it: commits whose reply is lost, stores that are away, clients
-//! that hang up, restarts, take-overs, and topics that change while batches are in flight.
+//! that hang up, restarts, take-overs, agents that are cut off, and topics that change while batches are in flight.
 //!
 //! Everything runs over the in-memory metadata model (or SQLite, where the file matters) and OpenDAL's memory service
 //! behind a gate that a test closes or breaks.
@@ -12,6 +12,7 @@ mod crowds;
 mod fetching;
 mod followers;
 mod gated_store;
+mod giving_up;
 mod outages;
 mod restart;
 mod rig;

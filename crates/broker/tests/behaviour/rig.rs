@@ -28,6 +28,8 @@ pub(crate) struct Rig {
     pub(crate) metadata: Arc<MemoryStore>,
     pub(crate) store: Operator,
     pub(crate) gate: Gate,
+    /// What is behind the gate.
+    bucket: Operator,
     /// Each start has a seed of its own: two brokers must not draw the same topic ids.
     starts: AtomicU64,
 }
@@ -35,10 +37,12 @@ pub(crate) struct Rig {
 impl Rig {
     pub(crate) fn new() -> Self {
         let gate = Gate::open();
+        let bucket = Operator::new(Memory::default()).expect("memory store");
         Self {
             metadata: Arc::new(MemoryStore::new(uuid::Uuid::from_u128(7), || NOW)),
-            store: Operator::new(Memory::default()).expect("memory store").layer(gate.clone()),
+            store: bucket.clone().layer(gate.clone()),
             gate,
+            bucket,
             starts: AtomicU64::new(0),
         }
     }
@@ -48,10 +52,19 @@ impl Rig {
     }
 
     pub(crate) async fn start_with(&self, settings: BrokerSettings) -> Broker {
+        self.start_on(self.store.clone(), settings).await
+    }
+
+    /// One whose way to the store has a gate of its own.
+    pub(crate) async fn start_behind(&self, gate: &Gate, settings: BrokerSettings) -> Broker {
+        self.start_on(self.bucket.clone().layer(gate.clone()), settings).await
+    }
+
+    async fn start_on(&self, store: Operator, settings: BrokerSettings) -> Broker {
         let metadata = Arc::clone(&self.metadata) as _;
         let metrics = Arc::new(Metrics::default());
         let seed = self.starts.fetch_add(1, Ordering::Relaxed);
-        Broker::start(settings, metadata, self.store.clone(), metrics, seed).await.expect("broker starts")
+        Broker::start(settings, metadata, store, metrics, seed).await.expect("broker starts")
     }
 }
 

@@ -1,5 +1,5 @@
 //! An object store with seeded faults: latency, writes that fail before they are applied, and writes that are applied
-//! although their answer is an error.
+//! although their answer is an error; and for one agent at a time, a way that is cut.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +12,36 @@ use opendal::{Buffer, Capability, Error, ErrorKind, Metadata, OperationContext, 
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio::time::Instant;
 
-/// Lays the faults over a service.
+/// Lays the faults over a service. A clone is the same agent's.
 #[derive(Clone)]
 pub(crate) struct Faults {
     rng: Arc<Mutex<StdRng>>,
+    /// Until when nothing that is written comes through.
+    cut_until: Arc<Mutex<Option<Instant>>>,
 }
+
+/// Pause between two looks at whether a way is still cut.
+const CUT_POLL: Duration = Duration::from_millis(20);
 
 impl Faults {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { rng: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))) }
+        Self { rng: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))), cut_until: Arc::default() }
+    }
+
+    /// The same faults on the way of another agent.
+    pub(crate) fn of_another(&self) -> Self {
+        Self { rng: Arc::clone(&self.rng), cut_until: Arc::default() }
+    }
+
+    /// Cuts this agent off from the store.
+    pub(crate) fn cut(&self, until: Instant) {
+        *self.cut_until.lock() = Some(until);
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut_until.lock().is_some_and(|until| Instant::now() < until)
     }
 }
 
@@ -72,8 +92,9 @@ impl Service for FaultyStore {
     }
 
     fn write(&self, context: &OperationContext, path: &str, arguments: OpWrite) -> Result<Self::Writer> {
-        let is_segment = path.starts_with("org-");
-        Ok(FaultyWriter { inner: self.inner.write(context, path, arguments)?, faults: self.faults.clone(), is_segment })
+        let inner = self.inner.write(context, path, arguments)?;
+        let is_faulty = path.starts_with("org-") || path.starts_with("probes/");
+        Ok(FaultyWriter { inner, faults: self.faults.clone(), is_faulty })
     }
 
     fn delete(&self, context: &OperationContext) -> Result<Self::Deleter> {
@@ -100,7 +121,24 @@ impl Service for FaultyStore {
 struct FaultyWriter {
     inner: oio::Writer,
     faults: Faults,
-    is_segment: bool,
+    is_faulty: bool,
+}
+
+impl FaultyWriter {
+    /// The way is cut: what was sent may have arrived, and its answer is an error at once or when the way is there again.
+    async fn lose(&mut self) -> Result<Metadata> {
+        let (arrives, hangs) = {
+            let mut rng = self.faults.rng.lock();
+            (rng.random_bool(0.3), rng.random_bool(0.7))
+        };
+        if arrives {
+            oio::Write::close(&mut self.inner).await?;
+        }
+        while hangs && self.faults.is_cut() {
+            tokio::time::sleep(CUT_POLL).await;
+        }
+        Err(Error::new(ErrorKind::Unexpected, "simulated: cut off"))
+    }
 }
 
 impl oio::Write for FaultyWriter {
@@ -109,7 +147,7 @@ impl oio::Write for FaultyWriter {
     }
 
     async fn close(&mut self) -> Result<Metadata> {
-        if !self.is_segment {
+        if !self.is_faulty {
             return self.inner.close().await;
         }
         let (latency, fate) = {
@@ -117,6 +155,9 @@ impl oio::Write for FaultyWriter {
             (Duration::from_micros(rng.random_range(100..30_000)), rng.random_range(0..100))
         };
         tokio::time::sleep(latency).await;
+        if self.faults.is_cut() {
+            return self.lose().await;
+        }
         match fate {
             0..3 => Err(Error::new(ErrorKind::Unexpected, "simulated: not applied")),
             3..6 => {

@@ -2,7 +2,8 @@
 //!
 //! One seed decides everything: workload, latencies, store faults (before and after they are applied), transactions that
 //! fail or lose their reply, agents that are fenced while they live (and go on as zombies), agents that restart under
-//! their id, agents that hand over everything and leave, and agents that come back and take their share.
+//! their id, agents that hand over everything and leave, agents that come back and take their share, and agents that are
+//! cut off from the store for seconds while the others are not, give their partitions up and return.
 //! The same seed twice gives the same events. `SIMULATION_SEEDS=n` runs more seeds, `SIMULATION_SEED=s` one.
 
 mod faulty_store;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use broker::{
     AppendError, AppendRequest, Appended, Broker, BrokerSettings, CreateTopic, FetchPartition, FetchRequest,
-    IsolationLevel, Metrics, NewRecord, OrganizationId, Topic, encode_batch,
+    IsolationLevel, Metrics, NewRecord, OrganizationId, SessionId, Topic, encode_batch,
 };
 use bytes::Bytes;
 use metadata::{Claim, FailPoint, FoundObject, MemoryStore, Segments, Sessions};
@@ -55,6 +56,10 @@ impl History {
 struct World {
     metadata: Arc<MemoryStore>,
     store: Operator,
+    /// Each agent's way to the store, by number.
+    ways: Vec<(Operator, faulty_store::Faults)>,
+    /// Agents that were seen out of placement because they gave up.
+    gave_up: Mutex<BTreeSet<SessionId>>,
     /// The agents that live, by number; clients find leaders through any of them.
     agents: Mutex<Vec<Broker>>,
     seed: u64,
@@ -71,18 +76,54 @@ impl World {
         leader.unwrap_or(asked).clone()
     }
 
+    async fn look_for_those_who_gave_up(&self) {
+        let agents = self.agents.lock().clone();
+        for agent in agents {
+            if agent.readiness().await.is_err_and(|why| why.contains("gave up")) {
+                self.gave_up.lock().insert(agent.session());
+            }
+        }
+    }
+
+    /// Once nobody is cut off any more, all are in placement again, and lead what they should.
+    async fn all_come_back(&self) {
+        for round in 1_000..1_600 {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            self.look_for_those_who_gave_up().await;
+            let agents = self.agents.lock().clone();
+            let mut ready = 0;
+            for (number, agent) in agents.iter().enumerate() {
+                match agent.readiness().await {
+                    Ok(()) => ready += 1,
+                    // As its process would: a commit that could not be resolved for a lease, or a fence of somebody's.
+                    Err(why) if why.contains("fenced") => drop(self.replace(number, round).await),
+                    Err(_) => {}
+                }
+            }
+            let rows = self.metadata.list_agents().await.expect("memory answers");
+            let accepting = rows.iter().filter(|row| row.registration.accepts_leases).count();
+            if ready == agents.len() && accepting == agents.len() {
+                return;
+            }
+        }
+        unreachable!("not all agents are back 120 s after the last trouble");
+    }
+
     /// Puts a new process in the place of an agent's; returns the one before, which may not know yet that it is over.
     async fn replace(&self, number: usize, seed: u64) -> Broker {
-        let successor = start_broker(&self.metadata, &self.store, number, self.seed ^ seed).await;
+        let successor = start_broker(&self.metadata, &self.ways[number].0, number, self.seed ^ seed).await;
         std::mem::replace(&mut self.agents.lock()[number], successor)
     }
 }
 
+/// Short, so that an agent that is cut off gives up while the others are still busy.
+const LEASE: Duration = Duration::from_secs(3);
 const AGENTS: [&str; 3] = ["a", "b", "c"];
 
 async fn start_broker(metadata: &Arc<MemoryStore>, store: &Operator, number: usize, seed: u64) -> Broker {
     let settings = BrokerSettings {
         memory_bytes: 64 * 1024,
+        lease_duration: LEASE,
         // Without any grace, and all the time: it claims what is being uploaded.
         garbage_interval: Duration::from_millis(300),
         garbage_grace: Duration::ZERO,
@@ -193,7 +234,8 @@ async fn trouble(world: Arc<World>, seed: u64) -> Vec<Broker> {
     for round in 0..60 {
         tokio::time::sleep(Duration::from_millis(rng.random_range(5..120))).await;
         let number = rng.random_range(0..AGENTS.len());
-        match rng.random_range(0..14) {
+        world.look_for_those_who_gave_up().await;
+        match rng.random_range(0..16) {
             0 | 1 => world.metadata.fail_next(FailPoint::NotCommitted),
             2 | 3 => world.metadata.fail_next(FailPoint::CommittedReplyLost),
             4 | 5 => world.metadata.fail_next(FailPoint::DroppedReplyLost),
@@ -222,6 +264,10 @@ async fn trouble(world: Arc<World>, seed: u64) -> Vec<Broker> {
                     (agents[(number + 1) % AGENTS.len()].clone(), agents[number].session())
                 };
                 doubting.peer_vanished(doubted).await;
+            }
+            12 | 13 => {
+                let until = tokio::time::Instant::now() + Duration::from_millis(rng.random_range(1_500..6_000));
+                world.ways[number].1.cut(until);
             }
             _ => {}
         }
@@ -326,16 +372,19 @@ async fn no_garbage_is_left(world: &World, last: &Broker) {
     unreachable!("garbage is left after 20 s without uploads");
 }
 
-/// Runs one seed; returns the hash of its events, and how many sends were (acked, failed, unknown).
-fn simulate(seed: u64) -> (u64, [usize; 3]) {
+/// Runs one seed; returns the hash of its events, and how many sends were (acked, failed, unknown), and agents gave up.
+fn simulate(seed: u64) -> (u64, [usize; 4]) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("runtime");
     runtime.block_on(async {
         let metadata = Arc::new(MemoryStore::new(uuid::Uuid::from_u128(7), || 1_700_000_000_000));
-        let store = Operator::new(Memory::default()).expect("memory store").layer(faulty_store::Faults::new(seed));
+        let bucket = Operator::new(Memory::default()).expect("memory store");
+        let faults = faulty_store::Faults::new(seed);
+        let ways: Vec<_> = AGENTS.iter().map(|_| faults.of_another()).collect();
+        let ways: Vec<_> = ways.into_iter().map(|way| (bucket.clone().layer(way.clone()), way)).collect();
         let mut agents = Vec::new();
-        for number in 0..AGENTS.len() {
-            agents.push(start_broker(&metadata, &store, number, seed ^ (number as u64) << 8).await);
+        for (number, (store, _)) in ways.iter().enumerate() {
+            agents.push(start_broker(&metadata, store, number, seed ^ (number as u64) << 8).await);
         }
         let request = CreateTopic {
             organization: ORG,
@@ -348,7 +397,9 @@ fn simulate(seed: u64) -> (u64, [usize; 3]) {
         let topic = agents[0].create_topic(request).await.expect("topic");
         let world = Arc::new(World {
             metadata,
-            store,
+            store: bucket.layer(faults),
+            ways,
+            gave_up: Mutex::default(),
             agents: Mutex::new(agents),
             seed,
             history: Mutex::new(History {
@@ -365,6 +416,7 @@ fn simulate(seed: u64) -> (u64, [usize; 3]) {
             producer.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
         }
         troubled.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        world.all_come_back().await;
         // The last word is a fresh agent's: nothing of any zombie commits after it has everything.
         for number in 0..AGENTS.len() {
             fence(&world, number).await;
@@ -391,6 +443,7 @@ fn simulate(seed: u64) -> (u64, [usize; 3]) {
             count(|o| matches!(o, Outcome::Acked(_))),
             count(|o| *o == Outcome::Failed),
             count(|o| *o == Outcome::Info),
+            world.gave_up.lock().len(),
         ];
         (hasher.finish(), counts)
     })
@@ -403,9 +456,13 @@ fn setting(name: &str) -> Option<u64> {
 
 #[test]
 fn the_same_seed_gives_the_same_events() {
-    for seed in [3, 11] {
-        assert_eq!(simulate(seed), simulate(seed), "seed {seed}");
+    let mut gave_up = 0;
+    for seed in [3, 11, 27] {
+        let (first, second) = (simulate(seed), simulate(seed));
+        assert_eq!(first, second, "seed {seed}");
+        gave_up += first.1[3];
     }
+    assert!(gave_up > 0, "among the events are agents that gave up");
 }
 
 #[test]
@@ -414,17 +471,18 @@ fn nothing_acked_is_lost_and_nothing_failed_appears() {
         Some(seed) => seed..seed + 1,
         None => 0..setting("SIMULATION_SEEDS").unwrap_or(400),
     };
-    let mut totals = [0; 3];
+    let mut totals = [0; 4];
     for seed in seeds {
         let ran = std::panic::catch_unwind(|| simulate(seed));
         let (_, counts) = ran.unwrap_or_else(|panic| {
             eprintln!("failing seed: {seed}");
             std::panic::resume_unwind(panic)
         });
+        println!("seed {seed}: {counts:?}");
         for (total, count) in totals.iter_mut().zip(counts) {
             *total += count;
         }
     }
-    println!("sends acked, failed, unknown: {totals:?}");
+    println!("sends acked, failed, unknown; agents that gave up: {totals:?}");
     assert!(totals.iter().all(|total| *total > 0), "every outcome was seen: {totals:?}");
 }

@@ -3,7 +3,7 @@
 use segment::{OrganizationId, SessionId};
 
 use super::fixture::{acquire, commit, create, key, leased, open, range, registration, topic_id};
-use crate::{LeaseHolder, MetadataStore, Registration, StoreError};
+use crate::{LaneReport, LeaseHolder, MetadataStore, Registration, StoreError};
 
 const ORGANIZATION: OrganizationId = OrganizationId::DEFAULT;
 
@@ -56,7 +56,7 @@ pub async fn commits_and_renewals_do_not_raise_the_version(store: &dyn MetadataS
     let session = leased(store, 1).await;
     let before = store.changes_since(0).await.expect("read");
     commit(store, session, 0, vec![range(key(1, 0), 0, 0, 5)]).await;
-    store.renew_session(session).await.expect("renewed");
+    store.renew_session(session, LaneReport::default()).await.expect("renewed");
     store.update_registration(session, &registration("agent-1")).await.expect("the same as before");
     let after = store.changes_since(before.version).await.expect("read");
     assert_eq!(after.version, before.version);
@@ -91,23 +91,47 @@ pub async fn a_suspicion_stands_until_the_session_renews(store: &dyn MetadataSto
     store.suspect_session(first, second).await.expect("suspected");
     let changes = store.changes_since(version).await.expect("read");
     assert!(changes.version > version && !changes.agents[0].suspected && changes.agents[1].suspected);
-    store.renew_session(second).await.expect("renewed");
+    store.renew_session(second, LaneReport::default()).await.expect("renewed");
     assert!(!store.list_agents().await.expect("list")[1].suspected);
     store.close_session(second).await.expect("closed");
     store.suspect_session(first, second).await.expect("nothing happens to one that is gone");
     assert!(matches!(store.suspect_session(second, first).await, Err(StoreError::Fenced)));
 }
 
+/// Each renewal says it anew, for its session alone, and raises no version: it is read with every look at the changes.
+pub async fn a_lane_report_stands_until_the_session_renews(store: &dyn MetadataStore) {
+    let (first, second) = (open(store, "agent-1").await, open(store, "agent-2").await);
+    let reports = async |store: &dyn MetadataStore| {
+        let changes = store.changes_since(0).await.expect("read");
+        assert_eq!(changes.agents, store.list_agents().await.expect("list"));
+        (changes.version, changes.agents[0].lane, changes.agents[1].lane)
+    };
+    let (version, silent) = (reports(store).await.0, LaneReport::default());
+    assert_eq!(reports(store).await, (version, silent, silent), "nothing is said before the first renewal");
+    let (stuck, proofs) = (LaneReport { stuck: true, proofs: 0 }, LaneReport { stuck: false, proofs: i64::MAX });
+    store.renew_session(first, stuck).await.expect("renewed");
+    store.renew_session(second, proofs).await.expect("renewed");
+    assert_eq!(reports(store).await, (version, stuck, proofs));
+    store.suspect_session(second, first).await.expect("suspected");
+    assert_eq!(reports(store).await.1, stuck, "a suspicion leaves it");
+    store.renew_session(first, silent).await.expect("renewed");
+    assert_eq!(reports(store).await.1, silent);
+    store.close_session(second).await.expect("closed");
+    assert!(matches!(store.renew_session(second, proofs).await, Err(StoreError::Fenced)));
+    assert_eq!(store.open_session(&registration("agent-2")).await.expect("opens").fenced, None);
+    assert_eq!(reports(store).await.2, silent, "a new session starts over");
+}
+
 /// And one that renewed since is left alone.
 pub async fn a_session_that_stands_still_is_fenced(store: &dyn MetadataStore) {
     let holder = leased(store, 1).await;
     let other = open(store, "agent-2").await;
-    store.renew_session(holder).await.expect("renewed");
+    store.renew_session(holder, LaneReport::default()).await.expect("renewed");
     assert!(!store.fence_session(other, holder, 0).await.expect("answered"), "it renewed");
-    store.renew_session(holder).await.expect("it lives on");
+    store.renew_session(holder, LaneReport::default()).await.expect("it lives on");
     assert!(store.fence_session(other, holder, 2).await.expect("fenced"));
     assert!(store.fence_session(other, holder, 99).await.expect("fenced before"), "idempotent");
-    assert!(matches!(store.renew_session(holder).await, Err(StoreError::Fenced)));
+    assert!(matches!(store.renew_session(holder, LaneReport::default()).await, Err(StoreError::Fenced)));
     assert!(matches!(store.fence_session(holder, other, 0).await, Err(StoreError::Fenced)), "the dead fence nobody");
     assert!(store.fence_session(other, SessionId(999), 0).await.expect("never was"), "not active");
     assert_eq!(acquire(store, other, &[key(1, 0)]).await[0].leader_epoch, 1);

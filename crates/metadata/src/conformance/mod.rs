@@ -68,6 +68,7 @@ macro_rules! conformance_tests {
                 commits_and_renewals_do_not_raise_the_version,
                 sessions_raise_the_version,
                 a_suspicion_stands_until_the_session_renews,
+                a_lane_report_stands_until_the_session_renews,
                 a_session_that_stands_still_is_fenced,
             ],
             hand_over: [

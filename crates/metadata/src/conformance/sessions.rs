@@ -1,7 +1,7 @@
 //! Cases about sessions, node ids and producer ids.
 
 use super::fixture::{open, registration};
-use crate::{MetadataStore, StoreError};
+use crate::{LaneReport, MetadataStore, StoreError};
 
 /// `empty` turns false for ever.
 pub async fn a_new_store_is_empty_until_the_first_session(store: &dyn MetadataStore) {
@@ -38,9 +38,9 @@ pub async fn a_second_session_of_an_agent_fences_the_first(store: &dyn MetadataS
     let other = open(store, "agent-2").await;
     let second = store.open_session(&registration("agent-1")).await.expect("opens");
     assert_eq!(second.fenced, Some(first));
-    assert!(matches!(store.renew_session(first).await, Err(StoreError::Fenced)));
-    store.renew_session(second.session).await.expect("renewed");
-    store.renew_session(other).await.expect("another agent is not touched");
+    assert!(matches!(store.renew_session(first, LaneReport::default()).await, Err(StoreError::Fenced)));
+    store.renew_session(second.session, LaneReport::default()).await.expect("renewed");
+    store.renew_session(other, LaneReport::default()).await.expect("another agent is not touched");
 }
 
 /// `fenced` is `None`.
@@ -56,10 +56,13 @@ pub async fn a_closed_session_is_fenced_and_close_is_idempotent(store: &dyn Meta
     store.close_session(session).await.expect("closed");
     store.close_session(session).await.expect("closed again");
     store.close_session(segment::SessionId(999)).await.expect("unknown");
-    assert!(matches!(store.renew_session(session).await, Err(StoreError::Fenced)));
+    assert!(matches!(store.renew_session(session, LaneReport::default()).await, Err(StoreError::Fenced)));
     let refreshed = store.update_registration(session, &registration("agent-1")).await;
     assert!(matches!(refreshed, Err(StoreError::Fenced)));
-    assert!(matches!(store.renew_session(segment::SessionId(999)).await, Err(StoreError::Fenced)));
+    assert!(matches!(
+        store.renew_session(segment::SessionId(999), LaneReport::default()).await,
+        Err(StoreError::Fenced)
+    ));
 }
 
 /// Closed and fenced ones are left out.

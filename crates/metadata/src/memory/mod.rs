@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use tokio::sync::watch;
 
-use crate::{Registration, StoreError, TopicRow};
+use crate::{LaneReport, Registration, StoreError, TopicRow};
 
 /// How the next segment commit, resolution, hand-over or fence goes wrong; see [`MemoryStore::fail_next`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,8 @@ impl std::fmt::Debug for MemoryStore {
 struct Faults {
     next: VecDeque<FailPoint>,
     unavailable: bool,
+    /// Sessions whose connection for commits is away.
+    cannot_commit: BTreeSet<SessionId>,
 }
 
 impl MemoryStore {
@@ -77,6 +79,17 @@ impl MemoryStore {
         self.faults.lock().unavailable = unavailable;
     }
 
+    /// While set, every segment commit and resolution of that session answers `NotCommitted`, unless a fail point is its
+    /// turn: the connection it has for them is away.
+    pub fn set_commits_unavailable(&self, session: SessionId, unavailable: bool) {
+        let sessions = &mut self.faults.lock().cannot_commit;
+        if unavailable {
+            sessions.insert(session)
+        } else {
+            sessions.remove(&session)
+        };
+    }
+
     /// Begins a transaction: the state under its lock, unless the store is unavailable.
     fn begin(&self) -> Result<MutexGuard<'_, State>, StoreError> {
         if self.faults.lock().unavailable {
@@ -95,6 +108,22 @@ impl MemoryStore {
 
     fn announce(&self, state: &State) {
         self.version.send_if_modified(|known| std::mem::replace(known, state.version) != state.version);
+    }
+
+    /// Runs a transaction on the session's connection for commits.
+    fn run_commit_of<T>(
+        &self,
+        session: SessionId,
+        apply: impl FnOnce(&mut State) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let is_away = {
+            let faults = self.faults.lock();
+            faults.next.is_empty() && faults.cannot_commit.contains(&session)
+        };
+        if is_away {
+            return Err(StoreError::NotCommitted("simulated: no connection for commits".into()));
+        }
+        self.run_commit(apply)
     }
 
     /// Runs a transaction of the commit path with the next fail point, if one is queued.
@@ -163,6 +192,7 @@ struct Session {
     active: bool,
     renewals: i64,
     suspected: bool,
+    lane: LaneReport,
     /// Highest lane sequence of a committed segment that was collected, -1 if none was.
     last_collected: LaneSequence,
 }

@@ -18,7 +18,7 @@ impl Segments for MemoryStore {
         session: SessionId,
         segments: &[SegmentCommit],
     ) -> Result<CommitOutcome, StoreError> {
-        self.run_commit(|state| {
+        self.run_commit_of(session, |state| {
             state.require_active(session)?;
             let segments = segments.iter().map(|segment| state.commit_segment(session, segment)).collect();
             Ok(CommitOutcome { segments })
@@ -26,7 +26,7 @@ impl Segments for MemoryStore {
     }
 
     async fn resolve_commit(&self, session: SessionId, segments: &[SegmentRef]) -> Result<Vec<Resolution>, StoreError> {
-        self.run_commit(|state| {
+        self.run_commit_of(session, |state| {
             state.require_active(session)?;
             Ok(segments.iter().map(|segment| state.resolve_segment(session, segment)).collect())
         })

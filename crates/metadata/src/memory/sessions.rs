@@ -6,7 +6,10 @@ use async_trait::async_trait;
 use segment::{LeaderEpoch, Offset, PartitionKey, ProducerId, SessionId, TimestampMs};
 
 use super::{MemoryStore, Session, State};
-use crate::{AgentRow, Changes, ClusterInfo, LeaseHolder, LeaseRow, OpenedSession, Registration, Sessions, StoreError};
+use crate::{
+    AgentRow, Changes, ClusterInfo, LaneReport, LeaseHolder, LeaseRow, OpenedSession, Registration, Sessions,
+    StoreError,
+};
 
 #[async_trait]
 impl Sessions for MemoryStore {
@@ -34,6 +37,7 @@ impl Sessions for MemoryStore {
                 active: true,
                 renewals: 0,
                 suspected: false,
+                lane: LaneReport::default(),
                 last_collected: -1,
             };
             state.sessions.insert(session, row);
@@ -42,12 +46,13 @@ impl Sessions for MemoryStore {
         })
     }
 
-    async fn renew_session(&self, session: SessionId) -> Result<TimestampMs, StoreError> {
+    async fn renew_session(&self, session: SessionId, lane: LaneReport) -> Result<TimestampMs, StoreError> {
         let now = (self.clock)();
         let mut state = self.begin()?;
         let row = state.active_session(session)?;
         row.renewals += 1;
         row.suspected = false;
+        row.lane = lane;
         Ok(now)
     }
 
@@ -197,6 +202,7 @@ impl State {
             registration: row.registration.clone(),
             renewals: row.renewals,
             suspected: row.suspected,
+            lane: row.lane,
         };
         let mut agents: Vec<AgentRow> = self.sessions.iter().filter(|(_, row)| row.active).map(agent).collect();
         agents.sort_by_key(|agent| agent.node_id);

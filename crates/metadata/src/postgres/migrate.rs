@@ -42,7 +42,11 @@ pub(super) enum MigrateError {
 /// Every version this binary knows, the oldest first.
 fn versions() -> Vec<Migration> {
     let init = include_str!("../../migrations/postgres/0001_init.sql").into_sql_str();
-    vec![Migration::new(1, "init".into(), MigrationType::Simple, init, false)]
+    let lane_reports = include_str!("../../migrations/postgres/0002_lane_reports.sql").into_sql_str();
+    vec![
+        Migration::new(1, "init".into(), MigrationType::Simple, init, false),
+        Migration::new(2, "lane_reports".into(), MigrationType::Simple, lane_reports, false),
+    ]
 }
 
 /// Applies what is missing; the id of the cluster, which is this one if there was none.

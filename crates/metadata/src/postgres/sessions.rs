@@ -9,7 +9,10 @@ use super::{
     PostgresStore, bind_keys, changed, changes, column, commit_error, database_clock, is_active, key_columns,
     link::Link, next_version, not_committed, require_active,
 };
-use crate::{AgentRow, Changes, ClusterInfo, LeaseHolder, LeaseRow, OpenedSession, Registration, Sessions, StoreError};
+use crate::{
+    AgentRow, Changes, ClusterInfo, LaneReport, LeaseHolder, LeaseRow, OpenedSession, Registration, Sessions,
+    StoreError,
+};
 
 #[async_trait]
 impl Sessions for PostgresStore {
@@ -25,17 +28,17 @@ impl Sessions for PostgresStore {
         self.write(move |connection| open_session(connection, registration).boxed()).await
     }
 
-    async fn renew_session(&self, session: SessionId) -> Result<TimestampMs, StoreError> {
+    async fn renew_session(&self, session: SessionId, lane: LaneReport) -> Result<TimestampMs, StoreError> {
         // The share keeps a fence out between the check and the update. Commits share the same row: none waits.
         let renew = "
             WITH live AS MATERIALIZED (SELECT session FROM sessions WHERE session = $1 AND active FOR SHARE)
             UPDATE session_renewals AS r
-               SET counter = counter + 1, suspected = FALSE,
+               SET counter = counter + 1, suspected = FALSE, stuck = $2, proofs = $3,
                    renewed_at = (extract(epoch FROM clock_timestamp()) * 1000)::bigint
               FROM live WHERE r.session = live.session RETURNING r.renewed_at";
         let renewed = self.renewals.run_alone(move |connection| {
             async move {
-                let renew = sqlx::query_scalar(renew).bind(session.0);
+                let renew = sqlx::query_scalar(renew).bind(session.0).bind(lane.stuck).bind(lane.proofs);
                 renew.fetch_optional(connection).await.map_err(commit_error)
             }
             .boxed()
@@ -142,7 +145,7 @@ impl Sessions for PostgresStore {
 /// Active sessions by node id.
 pub(super) const SELECT_AGENTS: &str = "
     SELECT s.session, a.node_id, s.agent_id, s.agent_group, s.zone, s.managed_topics, s.kafka_address, s.grpc_address,
-           s.accepts_leases, r.counter, r.suspected
+           s.accepts_leases, r.counter, r.suspected, r.stuck, r.proofs
       FROM sessions AS s JOIN agents AS a ON a.agent_id = s.agent_id
       JOIN session_renewals AS r ON r.session = s.session
      WHERE s.active ORDER BY a.node_id";
@@ -357,5 +360,6 @@ pub(super) fn agent_row(row: &PgRow) -> Result<AgentRow, StoreError> {
         },
         renewals: column(row, 9)?,
         suspected: column(row, 10)?,
+        lane: LaneReport { stuck: column(row, 11)?, proofs: column(row, 12)? },
     })
 }

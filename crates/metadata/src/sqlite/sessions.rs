@@ -9,7 +9,10 @@ use super::{
     SqliteStore, changes, column, database_clock, key_columns, keys_json, next_version, not_committed,
     reader::Statement, uuid_column,
 };
-use crate::{AgentRow, Changes, ClusterInfo, LeaseHolder, LeaseRow, OpenedSession, Registration, Sessions, StoreError};
+use crate::{
+    AgentRow, Changes, ClusterInfo, LaneReport, LeaseHolder, LeaseRow, OpenedSession, Registration, Sessions,
+    StoreError,
+};
 
 /// Keys of one `acquire_leases` call, at most.
 const ACQUIRE_KEYS_MAX: usize = 1_000;
@@ -28,8 +31,8 @@ impl Sessions for SqliteStore {
         self.transact(move |connection| async move { open_session(connection, &registration).await }.boxed()).await
     }
 
-    async fn renew_session(&self, session: SessionId) -> Result<TimestampMs, StoreError> {
-        self.transact(move |connection| renew(connection, session.0).boxed()).await
+    async fn renew_session(&self, session: SessionId, lane: LaneReport) -> Result<TimestampMs, StoreError> {
+        self.transact(move |connection| renew(connection, session.0, lane).boxed()).await
     }
 
     async fn update_registration(&self, session: SessionId, registration: &Registration) -> Result<(), StoreError> {
@@ -149,7 +152,7 @@ impl Sessions for SqliteStore {
 /// Active sessions by node id.
 pub(super) const SELECT_AGENTS: &str = "
     SELECT s.session, a.node_id, s.agent_id, s.agent_group, s.zone, s.managed_topics, s.kafka_address, s.grpc_address,
-           s.accepts_leases, r.counter, r.suspected
+           s.accepts_leases, r.counter, r.suspected, r.stuck, r.proofs
       FROM sessions AS s JOIN agents AS a ON a.agent_id = s.agent_id
       JOIN session_renewals AS r ON r.session = s.session
      WHERE s.active = 1 ORDER BY a.node_id";
@@ -191,12 +194,13 @@ pub(super) async fn is_active(connection: &mut SqliteConnection, session: i64) -
     query.bind(session).fetch_one(connection).await.map_err(not_committed)
 }
 
-async fn renew(connection: &mut SqliteConnection, session: i64) -> Result<TimestampMs, StoreError> {
+async fn renew(connection: &mut SqliteConnection, session: i64, lane: LaneReport) -> Result<TimestampMs, StoreError> {
     let now = database_clock();
     let count = "
-        UPDATE session_renewals SET counter = counter + 1, renewed_at = $2, suspected = 0
+        UPDATE session_renewals SET counter = counter + 1, renewed_at = $2, suspected = 0, stuck = $3, proofs = $4
          WHERE session = $1 AND EXISTS (SELECT 1 FROM sessions WHERE session = $1 AND active = 1)";
-    let renewed = changed(connection, sqlx::query(count).bind(session).bind(now)).await?;
+    let count = sqlx::query(count).bind(session).bind(now).bind(lane.stuck).bind(lane.proofs);
+    let renewed = changed(connection, count).await?;
     if renewed { Ok(now) } else { Err(StoreError::Fenced) }
 }
 
@@ -351,5 +355,6 @@ pub(super) fn agent_row(row: &SqliteRow) -> Result<AgentRow, StoreError> {
         },
         renewals: column(row, 9)?,
         suspected: column(row, 10)?,
+        lane: LaneReport { stuck: column(row, 11)?, proofs: column(row, 12)? },
     })
 }

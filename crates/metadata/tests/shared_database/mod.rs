@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metadata::{
-    CommitOutcome, PostgresOpenError, PostgresOptions, PostgresStore, RangeOutcome, Resolution, Segments, Sessions,
-    StoreError, Topics,
+    CommitOutcome, LaneReport, PostgresOpenError, PostgresOptions, PostgresStore, RangeOutcome, Resolution, Segments,
+    Sessions, StoreError, Topics,
     conformance::fixture::{
         acquire, commit, create, key, leased, object_key, open as open_session, range, reference, segment, topic_id,
     },
@@ -82,12 +82,15 @@ async fn a_renewal_that_waited_for_a_fence_is_refused_and_one_beside_a_commit_do
     let (store, _, mut beside) = rig().await;
     let session = leased(&*store, 1).await;
     run(&mut beside, &format!("BEGIN; SELECT 1 FROM sessions WHERE session = {} FOR SHARE", session.0)).await;
-    timeout(SOON, store.renew_session(session)).await.expect("beside a commit").expect("renewed");
+    timeout(SOON, store.renew_session(session, LaneReport::default()))
+        .await
+        .expect("beside a commit")
+        .expect("renewed");
     run(&mut beside, "COMMIT").await;
     let fence = format!("BEGIN; UPDATE sessions SET active = FALSE WHERE session = {}", session.0);
     run(&mut beside, &fence).await;
     let renewing = Arc::clone(&store);
-    let mut renewal = tokio::spawn(async move { renewing.renew_session(session).await });
+    let mut renewal = tokio::spawn(async move { renewing.renew_session(session, LaneReport::default()).await });
     assert_waits(&mut renewal).await;
     run(&mut beside, "COMMIT").await;
     assert!(matches!(renewal.await.expect("ends"), Err(StoreError::Fenced)));
@@ -237,7 +240,7 @@ async fn terminated_connections_heal_by_themselves() {
         tokio::time::sleep(Duration::from_millis(150)).await;
         let outcome = commit(&*store, session, round, vec![range(key(1, 0), 0, round, round + 1)]).await;
         assert_eq!(outcome, [RangeOutcome::Accepted], "round {round}");
-        store.renew_session(session).await.expect("renewed");
+        store.renew_session(session, LaneReport::default()).await.expect("renewed");
         assert_eq!(store.list_topics().await.expect("read").len(), 1);
         create(&*store, 10 + u32::try_from(round).expect("small"), &format!("t{round}"), 1).await;
         store
@@ -286,5 +289,23 @@ async fn what_cannot_be_opened_is_one_line_without_the_password() {
                  VALUES (99, 'from the future', TRUE, '', 0)";
     run(&mut beside, newer).await;
     let refused = PostgresStore::open(&by(WAY, &url), options()).await.expect_err("refused");
-    assert!(matches!(refused, PostgresOpenError::Newer { found: 99, known: 1, .. }), "{refused}");
+    assert!(matches!(refused, PostgresOpenError::Newer { found: 99, known: 2, .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_database_of_schema_1_is_brought_up_to_date_with_its_sessions() {
+    let url = postgres_server::database().await;
+    let store = postgres_server::open(&by(WAY, &url)).await;
+    let session = leased(&store, 1).await;
+    store.close().await;
+    let mut beside = url.parse::<PgConnectOptions>().expect("URL").connect().await.expect("connects");
+    run(&mut beside, "ALTER TABLE session_renewals DROP COLUMN stuck, DROP COLUMN proofs").await;
+    run(&mut beside, "DELETE FROM _sqlx_migrations WHERE version > 1").await;
+
+    let store = postgres_server::open(&by(WAY, &url)).await;
+    assert_eq!(store.list_agents().await.expect("list")[0].lane, LaneReport::default());
+    let lane = LaneReport { stuck: true, proofs: 7 };
+    store.renew_session(session, lane).await.expect("the session lives on");
+    assert_eq!(store.list_agents().await.expect("list")[0].lane, lane);
+    store.close().await;
 }
