@@ -84,10 +84,7 @@ impl Keeper {
 
     async fn keep_house(&mut self, noted: &mut i64) {
         self.note_progress(noted).await;
-        let now = self.clock.now();
-        for partition in self.pool.partitions() {
-            partition.state.lock().expire_producers(now);
-        }
+        self.pool.expire_producers(self.clock.now());
         // Bounded: the renewal waits for it. What is left goes next time.
         for _ in 0..PURGES_AT_ONCE {
             match self.metadata.purge_deleted(PURGE_ROWS).await {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, OnceCell, oneshot};
 
 use super::partition_state::{Candidate, CommittedBatch, PartitionState, Placed};
+use super::producer_state::Interrupted;
 use crate::append::{AppendError, Appended};
 use crate::replica::Recent;
 
@@ -56,10 +57,10 @@ pub(crate) struct PlacedAppend {
 }
 
 impl Partition {
-    pub(crate) fn new(lease: &LeaseRow) -> Self {
+    pub(crate) fn new(lease: &LeaseRow, inherited: Interrupted) -> Self {
         Self {
             key: lease.key,
-            state: Mutex::new(PartitionState::new(lease)),
+            state: Mutex::new(PartitionState::new(lease, inherited)),
             tail: Mutex::default(),
             waiters: Mutex::default(),
             producers_loaded: OnceCell::new(),

@@ -16,7 +16,7 @@ use metadata::LeaseRow;
 use segment::{LeaderEpoch, Offset, PlacedBatch, ProducerBatch, RecordBatchHeader, TimestampMs};
 use tokio::sync::oneshot;
 
-use super::producer_state::{ProducerState, SequenceVerdict, remember};
+use super::producer_state::{Interrupted, ProducerState, SequenceVerdict, remember};
 use crate::append::{AppendError, Appended, Receipt};
 use crate::memory_budget::MemoryPermit;
 
@@ -130,6 +130,8 @@ pub(crate) struct PartitionState {
     line: VecDeque<InLine>,
     gathered: usize,
     producers: ProducerState,
+    /// Of an earlier time as leader, until the producers are loaded.
+    inherited: Interrupted,
     ranges_since_snapshot: u32,
     /// Greatest append time given out; stamps never go below it.
     append_time: TimestampMs,
@@ -146,8 +148,9 @@ pub(crate) struct PartitionState {
 }
 
 impl PartitionState {
-    /// The state right after an acquisition; producers are loaded before the first append.
-    pub(crate) fn new(lease: &LeaseRow) -> Self {
+    /// The state right after an acquisition; producers are loaded before the first append. `inherited` is what was left when
+    /// this agent led the partition before.
+    pub(crate) fn new(lease: &LeaseRow, inherited: Interrupted) -> Self {
         let last_object: Arc<str> = lease.last_object.as_str().into();
         Self {
             leader_epoch: lease.leader_epoch,
@@ -158,6 +161,7 @@ impl PartitionState {
             line: VecDeque::new(),
             gathered: 0,
             producers: ProducerState::default(),
+            inherited,
             ranges_since_snapshot: 0,
             append_time: lease.last_append_time,
             committed_append_time: lease.last_append_time,
@@ -176,6 +180,7 @@ impl PartitionState {
         ranges_since_snapshot: u32,
     ) {
         batches.for_each(|batch| self.producers.apply_committed(batch));
+        self.producers.inherit(std::mem::take(&mut self.inherited));
         self.ranges_since_snapshot = ranges_since_snapshot;
     }
 
@@ -420,9 +425,19 @@ impl PartitionState {
         failed
     }
 
+    /// What the next time as leader should know of producers, once this one is closed.
+    pub(crate) fn take_interrupted(&mut self) -> Interrupted {
+        // Never loaded: no producer was heard, and what was inherited still holds.
+        match self.inherited.is_empty() {
+            true => self.producers.take_interrupted(),
+            false => std::mem::take(&mut self.inherited),
+        }
+    }
+
     /// Forgets producers that expired.
     pub(crate) fn expire_producers(&mut self, now: TimestampMs) {
         self.producers.expire(now);
+        self.inherited.expire(now);
     }
 }
 

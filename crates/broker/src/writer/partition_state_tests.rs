@@ -60,7 +60,7 @@ fn base_offset(mut fate: Fate) -> Offset {
 
 #[test]
 fn offsets_go_on_from_the_lease_and_count_records() {
-    let mut state = PartitionState::new(&lease(10));
+    let mut state = PartitionState::new(&lease(10), Interrupted::default());
     let fates = [put(&mut state, 3, None), put(&mut state, 1, None), put(&mut state, 2, None)];
     assert_eq!((state.high_watermark(), state.end), (10, 16));
     let gathered = gather_all(&mut state);
@@ -74,7 +74,7 @@ fn offsets_go_on_from_the_lease_and_count_records() {
 
 #[test]
 fn a_range_that_is_committed_alone_answers_only_its_batches() {
-    let mut state = PartitionState::new(&lease(0));
+    let mut state = PartitionState::new(&lease(0), Interrupted::default());
     let (first, mut second) = (put(&mut state, 1, None), put(&mut state, 1, None));
     let one = candidate(1, None).header.total_bytes();
     let gathered = state.gather(one, || "one".into()).expect("waits");
@@ -92,7 +92,7 @@ fn a_range_that_is_committed_alone_answers_only_its_batches() {
 
 #[test]
 fn a_failure_takes_back_everything_in_line_and_nothing_that_is_committed() {
-    let mut state = PartitionState::new(&lease(0));
+    let mut state = PartitionState::new(&lease(0), Interrupted::default());
     put(&mut state, 1, Some((5, 0, 0)));
     gather_all(&mut state);
     commit_to(&mut state, 1);
@@ -115,7 +115,7 @@ fn a_failure_takes_back_everything_in_line_and_nothing_that_is_committed() {
 
 #[test]
 fn a_closed_partition_refuses_with_the_reason_it_was_closed_for() {
-    let mut state = PartitionState::new(&lease(0));
+    let mut state = PartitionState::new(&lease(0), Interrupted::default());
     let mut fate = put(&mut state, 1, None);
     state.close(AppendError::UnknownTopic).1.send();
     assert!(matches!(fate.try_recv(), Ok(Err(AppendError::UnknownTopic))));
@@ -128,7 +128,7 @@ fn a_closed_partition_refuses_with_the_reason_it_was_closed_for() {
 #[test]
 fn a_refusal_waits_for_the_line_and_hears_its_failure_instead() {
     for fails in [false, true] {
-        let mut state = PartitionState::new(&lease(0));
+        let mut state = PartitionState::new(&lease(0), Interrupted::default());
         put(&mut state, 1, Some((5, 0, 0)));
         let (placed, mut gap) = place(&mut state, candidate(1, Some((5, 0, 7))), 0);
         assert_eq!(placed, Placed::Waits(None));
@@ -149,7 +149,7 @@ fn a_refusal_waits_for_the_line_and_hears_its_failure_instead() {
 
 #[test]
 fn a_duplicate_is_answered_with_its_batch_or_at_once() {
-    let mut state = PartitionState::new(&lease(0));
+    let mut state = PartitionState::new(&lease(0), Interrupted::default());
     let first = put(&mut state, 2, Some((5, 0, 0)));
     put(&mut state, 1, None);
     let (placed, mut pending) = place(&mut state, candidate(2, Some((5, 0, 0))), 0);
@@ -167,7 +167,7 @@ fn a_duplicate_is_answered_with_its_batch_or_at_once() {
 
 #[test]
 fn a_batch_in_line_is_a_duplicate_only_until_the_line_fails() {
-    let mut state = PartitionState::new(&lease(0));
+    let mut state = PartitionState::new(&lease(0), Interrupted::default());
     put(&mut state, 1, Some((5, 0, 0)));
     state.fail(&AppendError::StoreGaveUp).1.send();
     let (placed, _) = place(&mut state, candidate(1, Some((5, 0, 0))), 0);
@@ -176,7 +176,7 @@ fn a_batch_in_line_is_a_duplicate_only_until_the_line_fails() {
 
 #[test]
 fn a_conditional_append_counts_what_is_in_line() {
-    let mut state = PartitionState::new(&lease(4));
+    let mut state = PartitionState::new(&lease(4), Interrupted::default());
     put(&mut state, 2, None);
     let conditional = |expected| Candidate { expected_base_offset: Some(expected), ..candidate(1, None) };
     assert_eq!(place(&mut state, conditional(4), 0).0, Placed::Waits(None));
@@ -185,7 +185,7 @@ fn a_conditional_append_counts_what_is_in_line() {
 
 #[test]
 fn append_times_never_go_back_and_a_failure_gives_them_back() {
-    let mut state = PartitionState::new(&lease(0));
+    let mut state = PartitionState::new(&lease(0), Interrupted::default());
     let stamped = || Candidate { log_append_time: true, ..candidate(1, None) };
     let stamp = |state: &mut PartitionState, now| {
         let (_, mut fate) = place(state, stamped(), now);
@@ -205,7 +205,7 @@ fn append_times_never_go_back_and_a_failure_gives_them_back() {
 fn memory_is_held_from_the_place_to_the_decision() {
     let budget = crate::MemoryBudget::new(10);
     for fails in [false, true] {
-        let mut state = PartitionState::new(&lease(0));
+        let mut state = PartitionState::new(&lease(0), Interrupted::default());
         let permit = budget.try_acquire(10).map(Arc::new);
         assert!(permit.is_some());
         place(&mut state, Candidate { permit, ..candidate(1, None) }, 0);
@@ -221,7 +221,7 @@ fn memory_is_held_from_the_place_to_the_decision() {
 
 #[test]
 fn a_snapshot_is_due_after_so_many_ranges_and_holds_the_range_it_comes_with() {
-    let mut state = PartitionState::new(&lease(0));
+    let mut state = PartitionState::new(&lease(0), Interrupted::default());
     for sequence in 0..4 {
         put(&mut state, 1, Some((5, 0, sequence)));
         let gathered = gather_all(&mut state);
@@ -333,7 +333,7 @@ impl Model {
         let live = state.producers.snapshot_with(&[]);
         assert_eq!(live, replayed.snapshot_with(&[]), "committed producers are a function of the committed log");
         let bytes = segment::encode_producer_entries(&live);
-        let mut restored = PartitionState::new(&lease(state.high_watermark));
+        let mut restored = PartitionState::new(&lease(state.high_watermark), Interrupted::default());
         let entries = segment::decode_producer_entries(&bytes).expect("decodes");
         restored.restore_producers(entries.into_iter(), 0);
         assert_eq!(restored.producers.snapshot_with(&[]), live, "a snapshot is the whole of it");
@@ -368,7 +368,7 @@ impl Model {
 proptest! {
     #[test]
     fn whatever_happens_the_line_is_whole_and_producers_follow_the_log(steps in steps()) {
-        let mut state = PartitionState::new(&lease(0));
+        let mut state = PartitionState::new(&lease(0), Interrupted::default());
         let mut model = Model::default();
         for step in &steps {
             model.step(&mut state, step);

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use metadata::{LeaseRow, MetadataStore};
 use parking_lot::{Mutex, RwLock};
-use segment::{PartitionIndex, PartitionKey, RecordBatchHeader, TopicId};
+use segment::{PartitionIndex, PartitionKey, RecordBatchHeader, TimestampMs, TopicId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::partition::{Partition, PlacedAppend};
 use super::partition_state::{Answers, Candidate, Placed};
+use super::producer_state::Interrupted;
 use crate::append::AppendError;
 use crate::clock::Clock;
 use crate::limits::{FLUSH_FULL_BYTES, FLUSH_SPACING_MAX, FLUSH_SPACING_MIN};
@@ -33,6 +34,9 @@ struct Dirty {
 #[derive(Debug)]
 pub(crate) struct WriterPool {
     led: RwLock<BTreeMap<TopicId, BTreeMap<PartitionIndex, Arc<Partition>>>>,
+    /// Of partitions that were given up: a producer's next batch may be on its way here, and be met by the same agent as their
+    /// new leader. Locked after `led`.
+    interrupted: Mutex<BTreeMap<(TopicId, PartitionIndex), Interrupted>>,
     dirty: Mutex<Dirty>,
     /// Signed: a gather may count a batch before the append that placed it does.
     waiting_bytes: AtomicI64,
@@ -52,6 +56,7 @@ impl WriterPool {
         Self {
             flush_bytes,
             led: RwLock::default(),
+            interrupted: Mutex::default(),
             dirty: Mutex::default(),
             waiting_bytes: AtomicI64::new(0),
             patience_ms: AtomicU64::new(u64::MAX),
@@ -67,7 +72,10 @@ impl WriterPool {
         let mut led = self.led.write();
         for lease in leases {
             let topic = led.entry(lease.key.topic_id).or_default();
-            topic.entry(lease.key.partition).or_insert_with(|| Arc::new(Partition::new(lease)));
+            topic.entry(lease.key.partition).or_insert_with(|| {
+                let inherited = self.interrupted.lock().remove(&(lease.key.topic_id, lease.key.partition));
+                Arc::new(Partition::new(lease, inherited.unwrap_or_default()))
+            });
         }
     }
 
@@ -83,23 +91,30 @@ impl WriterPool {
 
     /// Stops leading one partition: its line fails with `error`, readers wake.
     pub(crate) fn abandon(&self, key: PartitionKey, error: &AppendError) {
-        let partition = {
-            let mut led = self.led.write();
-            let Some(topic) = led.get_mut(&key.topic_id) else { return };
-            let partition = topic.remove(&key.partition);
-            if topic.is_empty() {
-                led.remove(&key.topic_id);
-            }
-            partition
-        };
-        if let Some(partition) = partition {
-            self.close(&partition, error);
+        let mut led = self.led.write();
+        let Some(topic) = led.get_mut(&key.topic_id) else { return };
+        let Some(partition) = topic.remove(&key.partition) else { return };
+        if topic.is_empty() {
+            led.remove(&key.topic_id);
         }
+        let (waiting, answers) = {
+            let mut state = partition.state.lock();
+            let failed = state.close(error.clone());
+            let interrupted = state.take_interrupted();
+            if !interrupted.is_empty() {
+                self.interrupted.lock().insert((key.topic_id, key.partition), interrupted);
+            }
+            failed
+        };
+        drop(led);
+        self.forget_waiting(waiting, answers);
+        partition.wake();
     }
 
     /// Stops leading all of a topic (it is deleted).
     pub(crate) fn abandon_topic(&self, topic_id: TopicId, error: &AppendError) {
         let partitions = self.led.write().remove(&topic_id);
+        self.interrupted.lock().retain(|(topic, _), _| *topic != topic_id);
         for partition in partitions.into_iter().flat_map(BTreeMap::into_values) {
             self.close(&partition, error);
         }
@@ -129,6 +144,17 @@ impl WriterPool {
     fn forget_waiting(&self, bytes: usize, answers: Answers) {
         self.waiting_bytes.fetch_sub(signed(bytes), Ordering::Relaxed);
         answers.send();
+    }
+
+    /// Forgets producers that expired.
+    pub(crate) fn expire_producers(&self, now: TimestampMs) {
+        for partition in self.partitions() {
+            partition.state.lock().expire_producers(now);
+        }
+        self.interrupted.lock().retain(|_, interrupted| {
+            interrupted.expire(now);
+            !interrupted.is_empty()
+        });
     }
 
     /// Whether new batches are refused.

@@ -93,12 +93,28 @@ struct Interruption {
     timestamp: TimestampMs,
 }
 
+/// Producers whose batches failed in line, until the first of them has come again.
+#[derive(Debug, Default)]
+pub(crate) struct Interrupted(BTreeMap<ProducerId, Interruption>);
+
+impl Interrupted {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Forgets producers that have not written since `now` less Kafka's `producer.id.expiration.ms`.
+    pub(crate) fn expire(&mut self, now: TimestampMs) {
+        let oldest = now.saturating_sub(PRODUCER_ID_EXPIRATION_MS);
+        self.0.retain(|_, failed| failed.timestamp >= oldest);
+    }
+}
+
 /// Producers of one partition.
 #[derive(Debug, Default)]
 pub(crate) struct ProducerState {
     committed: BTreeMap<ProducerId, ProducerEntry>,
     pending: BTreeMap<ProducerId, PendingEntry>,
-    interrupted: BTreeMap<ProducerId, Interruption>,
+    interrupted: Interrupted,
 }
 
 impl ProducerState {
@@ -121,7 +137,7 @@ impl ProducerState {
         let is_behind = |failed: &Interruption| {
             failed.epoch == header.producer_epoch && failed.base_sequence != header.base_sequence
         };
-        match (verdict, self.interrupted.get(&id)) {
+        match (verdict, self.interrupted.0.get(&id)) {
             (SequenceVerdict::Next | SequenceVerdict::OutOfOrder { .. }, Some(failed)) if is_behind(failed) => {
                 SequenceVerdict::BehindFailure
             }
@@ -131,7 +147,7 @@ impl ProducerState {
 
     /// Puts a batch in line after its check.
     pub(crate) fn push_pending(&mut self, batch: ProducerBatch) {
-        self.interrupted.remove(&batch.producer_id);
+        self.interrupted.0.remove(&batch.producer_id);
         let committed = &self.committed;
         let pending = self.pending.entry(batch.producer_id).or_insert_with(|| PendingEntry {
             entry: committed.get(&batch.producer_id).cloned().unwrap_or_default(),
@@ -146,7 +162,7 @@ impl ProducerState {
         self.pending.clear();
         for (header, timestamp) in failed.filter(|(header, _)| header.has_producer()) {
             let first = Interruption { epoch: header.producer_epoch, base_sequence: header.base_sequence, timestamp };
-            let known = self.interrupted.entry(header.producer_id).or_insert_with(|| first.clone());
+            let known = self.interrupted.0.entry(header.producer_id).or_insert_with(|| first.clone());
             if known.epoch < first.epoch {
                 *known = first;
             }
@@ -157,7 +173,25 @@ impl ProducerState {
     pub(crate) fn expire(&mut self, now: TimestampMs) {
         let oldest = now.saturating_sub(PRODUCER_ID_EXPIRATION_MS);
         self.committed.retain(|_, entry| entry.batches.back().is_some_and(|last| last.timestamp >= oldest));
-        self.interrupted.retain(|_, failed| failed.timestamp >= oldest);
+        self.interrupted.expire(now);
+    }
+
+    /// What the next one to lead the partition should know.
+    pub(crate) fn take_interrupted(&mut self) -> Interrupted {
+        std::mem::take(&mut self.interrupted)
+    }
+
+    /// Goes on where the partition was given up, once the committed state is known: of a producer that wrote elsewhere
+    /// meanwhile nothing is left to wait for.
+    pub(crate) fn inherit(&mut self, interrupted: Interrupted) {
+        self.interrupted = interrupted;
+        self.interrupted.0.retain(|id, failed| match self.committed.get(id) {
+            None => true,
+            Some(entry) if entry.epoch == failed.epoch => {
+                entry.batches.back().is_some_and(|last| next_sequence(last.last_sequence) == failed.base_sequence)
+            }
+            Some(entry) => entry.epoch < failed.epoch && failed.base_sequence == 0,
+        });
     }
 
     /// The committed state followed by `entries`, as a snapshot: ascending by offset.

@@ -133,6 +133,35 @@ fn behind_a_batch_that_failed_nothing_is_taken_before_it_came_again() {
     }
 }
 
+/// A partition that is given up with a failed line, and led again by the same agent after `meanwhile` was committed.
+fn led_again(meanwhile: &[RecordBatchHeader]) -> ProducerState {
+    let mut first = ProducerState::default();
+    commit(&mut first, &header(5, 0, 6, 1), 0);
+    first.push_pending(remember(&header(5, 0, 7, 1), 1, 0));
+    first.drop_pending([(&header(5, 0, 7, 1), 0)].into_iter());
+    let mut again = ProducerState::default();
+    commit(&mut again, &header(5, 0, 6, 1), 0);
+    (1..).zip(meanwhile).for_each(|(offset, header)| commit(&mut again, header, offset));
+    again.inherit(first.take_interrupted());
+    again
+}
+
+#[test]
+fn a_failed_batch_is_waited_for_over_another_acquisition() {
+    let state = led_again(&[]);
+    assert_eq!(state.check(&header(5, 0, 8, 1)), SequenceVerdict::BehindFailure, "it was on its way");
+    assert_eq!(state.check(&header(5, 0, 7, 1)), SequenceVerdict::Next);
+}
+
+#[test]
+fn a_producer_that_wrote_elsewhere_meanwhile_is_not_waited_for() {
+    let state = led_again(&[header(5, 0, 7, 1), header(5, 0, 8, 1)]);
+    assert_eq!(state.check(&header(5, 0, 9, 1)), SequenceVerdict::Next);
+    assert_eq!(state.check(&header(5, 0, 10, 1)), SequenceVerdict::OutOfOrder { expected: 9 });
+    let state = led_again(&[header(5, 1, 0, 1)]);
+    assert_eq!(state.check(&header(5, 1, 1, 1)), SequenceVerdict::Next);
+}
+
 #[test]
 fn a_producer_expires_by_its_last_append() {
     let mut state = ProducerState::default();
