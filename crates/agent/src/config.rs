@@ -12,7 +12,7 @@ use std::time::Duration;
 use broker::{BrokerSettings, StopPoint, TimeSource};
 use clap::Parser;
 
-pub(crate) use crate::store_settings::{AzureSettings, GcsSettings, S3Settings, StoreSettings};
+pub(crate) use crate::store_settings::{S3Settings, StoreSettings};
 use crate::store_settings::{StoreArguments, store};
 
 /// Exit code for a bad value.

@@ -89,6 +89,7 @@ async fn open_remote((operator, place): (Operator, Place)) -> Result<ObjectStore
 #[path = "object_store_tests.rs"]
 mod tests;
 
-#[cfg(all(test, feature = "gcs", feature = "azure"))]
+#[cfg(test)]
+#[cfg(all(feature = "gcs", feature = "azure"))]
 #[path = "remote_store_tests.rs"]
 mod remote_tests;

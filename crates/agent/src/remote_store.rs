@@ -12,11 +12,11 @@ use opendal_http_transport_reqwest::ReqwestTransport;
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
 
-#[cfg(feature = "azure")]
-use crate::config::AzureSettings;
-#[cfg(feature = "gcs")]
-use crate::config::GcsSettings;
 use crate::config::S3Settings;
+#[cfg(feature = "azure")]
+use crate::store_settings::AzureSettings;
+#[cfg(feature = "gcs")]
+use crate::store_settings::GcsSettings;
 
 /// S3 closes idle connections after 10 to 20 s; a client that keeps them longer meets a dead one.
 const IDLE_CONNECTION_MAX: Duration = Duration::from_secs(8);

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::config::{AzureSettings, GcsSettings};
+use crate::store_settings::{AzureSettings, GcsSettings};
 
 const SECRET: &str = "c2VjcmV0";
 

@@ -126,7 +126,6 @@ impl std::fmt::Debug for S3Settings {
 
 /// How to reach a bucket of Google Cloud Storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "gcs"), expect(dead_code, reason = "for the feature gcs"))]
 pub(crate) struct GcsSettings {
     pub(crate) bucket: String,
     /// Keys start with it; empty: none.
@@ -139,7 +138,6 @@ pub(crate) struct GcsSettings {
 
 /// How to reach a container of Azure Blob Storage.
 #[derive(Clone, PartialEq, Eq)]
-#[cfg_attr(not(feature = "azure"), expect(dead_code, reason = "for the feature azure"))]
 pub(crate) struct AzureSettings {
     pub(crate) container: String,
     /// Keys start with it; empty: none.
