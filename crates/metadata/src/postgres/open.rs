@@ -46,10 +46,11 @@ pub enum PostgresOpenError {
 }
 
 /// Every connection says these first. An ack rests on `synchronous_commit`, whatever a role's default is; a transaction
-/// that stands still (its agent is stopped) must not hold its locks for long.
+/// that stands still (its agent is stopped) must not hold its locks for long: a fence waits for them, and is not to wait
+/// beyond any sensible `LEASE_DURATION`.
 const SETTINGS: [(&str, &str); 4] = [
     ("synchronous_commit", "on"),
-    ("idle_in_transaction_session_timeout", "10s"),
+    ("idle_in_transaction_session_timeout", "2s"),
     ("statement_timeout", "30s"),
     ("default_transaction_isolation", "read committed"),
 ];
