@@ -99,10 +99,8 @@ async fn an_agent_that_stops_inside_a_commit_holds_up_its_fence_for_two_seconds_
     let relayed = postgres_server::open(&format!("{user}@{address}/{name}")).await;
     stopped.store(true, Ordering::SeqCst);
     // Two segments that wait together are one transaction of two statements.
-    let both = [
-        segment(session, 0, vec![range(key(1, 0), 0, 0, 1)]),
-        segment(session, 1, vec![range(key(1, 0), 0, 1, 2)]),
-    ];
+    let both =
+        [segment(session, 0, vec![range(key(1, 0), 0, 0, 1)]), segment(session, 1, vec![range(key(1, 0), 0, 1, 2)])];
     let committing = tokio::spawn(async move { relayed.commit_segments(session, &both).await });
     tokio::time::sleep(SOON).await;
     assert!(!committing.is_finished(), "its COMMIT was kept back");
