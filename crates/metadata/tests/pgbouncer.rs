@@ -54,7 +54,7 @@ async fn what_the_acks_rest_on_is_set_in_every_transaction_and_left_in_no_sessio
     create(&store, 2, "another", 1).await;
     let noted: Vec<String> =
         sqlx::query_scalar("SELECT setting FROM witness").fetch_all(&mut beside).await.expect("read");
-    assert_eq!(noted, vec!["on 30s 10s read committed"; 9]);
+    assert_eq!(noted, vec!["on 30s 2s read committed"; 9]);
     // Whoever gets the connections next finds them as the database's owner wants them.
     let through: PgConnectOptions = pooled.parse().expect("URL");
     let mut other = through.extra_float_digits(None).connect().await.expect("connects");

@@ -16,10 +16,11 @@ use sqlx::{
 };
 
 /// What holds in every transaction. An ack rests on `synchronous_commit`, whatever a role's default is; a transaction that
-/// stands still (its agent is stopped) must not hold its locks for long.
+/// stands still (its agent is stopped) must not hold its locks for long: a fence waits for them, and is not to wait beyond any
+/// sensible `LEASE_DURATION`.
 pub(super) const SETTINGS: [(&str, &str); 4] = [
     ("synchronous_commit", "on"),
-    ("idle_in_transaction_session_timeout", "10s"),
+    ("idle_in_transaction_session_timeout", "2s"),
     ("statement_timeout", "30s"),
     ("default_transaction_isolation", "read committed"),
 ];
@@ -28,7 +29,7 @@ pub(super) const SETTINGS: [(&str, &str); 4] = [
 const BEGIN_POOLED: &str = "
     BEGIN ISOLATION LEVEL READ COMMITTED;
     SET LOCAL synchronous_commit = on;
-    SET LOCAL idle_in_transaction_session_timeout = '10s';
+    SET LOCAL idle_in_transaction_session_timeout = '2s';
     SET LOCAL statement_timeout = '30s'";
 
 /// An open connection.

@@ -4,6 +4,7 @@
 //! by the way that the test binary says.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use metadata::{
@@ -15,6 +16,8 @@ use metadata::{
 };
 use segment::{OrganizationId, SessionId};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, postgres::PgConnectOptions};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -60,6 +63,53 @@ async fn a_fence_waits_for_a_commit_in_flight() {
     assert_waits(&mut fence).await;
     run(&mut beside, "COMMIT").await;
     assert!(fence.await.expect("ends").expect("fenced"));
+}
+
+/// An address that leads to the database, until `stopped`: from then on a COMMIT of the client, and all that would follow it,
+/// is kept back, as when the client is stopped right before it.
+async fn relay(database: String, stopped: Arc<AtomicBool>) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(&database).await.expect("connects");
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_server, mut to_server) = server.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+            let stopped = Arc::clone(&stopped);
+            tokio::spawn(async move {
+                let mut bytes = vec![0; 1 << 16];
+                while let Ok(read @ 1..) = from_client.read(&mut bytes).await {
+                    if stopped.load(Ordering::SeqCst) && bytes[..read].windows(6).any(|word| word == b"COMMIT") {
+                        std::future::pending::<()>().await;
+                    }
+                    to_server.write_all(&bytes[..read]).await.expect("forwarded");
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_agent_that_stops_inside_a_commit_holds_up_its_fence_for_two_seconds_at_most() {
+    let (store, url, _) = rig().await;
+    let session = leased(&*store, 1).await;
+    let peer = open_session(&*store, "agent-2").await;
+    let stopped = Arc::new(AtomicBool::new(false));
+    let (user, rest) = url.split_once('@').expect("a user");
+    let (database, name) = rest.split_once('/').expect("a path");
+    let address = relay(database.to_owned(), Arc::clone(&stopped)).await;
+    let relayed = postgres_server::open(&format!("{user}@{address}/{name}")).await;
+    stopped.store(true, Ordering::SeqCst);
+    // Two segments that wait together are one transaction of two statements.
+    let both =
+        [segment(session, 0, vec![range(key(1, 0), 0, 0, 1)]), segment(session, 1, vec![range(key(1, 0), 0, 1, 2)])];
+    let committing = tokio::spawn(async move { relayed.commit_segments(session, &both).await });
+    tokio::time::sleep(SOON).await;
+    assert!(!committing.is_finished(), "its COMMIT was kept back");
+    let fenced = timeout(Duration::from_secs(4), store.fence_session(peer, session, 0)).await;
+    assert!(fenced.expect("not held up for longer").expect("fenced"));
 }
 
 #[tokio::test]
