@@ -183,8 +183,8 @@ pub async fn watch_peers(broker: Broker, stop: CancellationToken) {
         let peers = cluster.agents.iter().filter(|agent| agent.session != broker.session());
         for peer in peers.filter(|peer| !peer.grpc_address.is_empty()) {
             watched.entry(peer.session).or_insert_with(|| {
-                let (watch, stop) = (watch(broker.clone(), peer.clone()), stop.clone());
-                let follow = follow(broker.clone(), peer.clone());
+                let (watch, stop) = (Box::pin(watch(broker.clone(), peer.clone())), stop.clone());
+                let follow = Box::pin(follow(broker.clone(), peer.clone()));
                 tokio::spawn(async move {
                     stop.run_until_cancelled(async { tokio::join!(watch, follow) }).await;
                 })

@@ -372,6 +372,17 @@ async fn no_garbage_is_left(world: &World, last: &Broker) {
     unreachable!("garbage is left after 20 s without uploads");
 }
 
+/// Ends every session, so that the last word is a fresh agent's: nothing of any zombie commits after it has everything.
+async fn end_all(world: &World) {
+    for number in 0..AGENTS.len() {
+        fence(world, number).await;
+        fence(world, number).await; // a fail point may have been left over
+    }
+    for agent in world.metadata.list_agents().await.expect("memory answers") {
+        world.metadata.close_session(agent.session).await.expect("memory answers");
+    }
+}
+
 /// Runs one seed; returns the hash of its events, and how many sends were (acked, failed, unknown), and agents gave up.
 fn simulate(seed: u64) -> (u64, [usize; 4]) {
     let runtime =
@@ -417,14 +428,7 @@ fn simulate(seed: u64) -> (u64, [usize; 4]) {
         }
         troubled.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
         world.all_come_back().await;
-        // The last word is a fresh agent's: nothing of any zombie commits after it has everything.
-        for number in 0..AGENTS.len() {
-            fence(&world, number).await;
-            fence(&world, number).await; // a fail point may have been left over
-        }
-        for agent in world.metadata.list_agents().await.expect("memory answers") {
-            world.metadata.close_session(agent.session).await.expect("memory answers");
-        }
+        end_all(&world).await;
         let fresh = start_broker(&world.metadata, &world.store, 0, seed ^ 1).await;
         let leads = |partition| fresh.partition_leader(topic.topic_id, partition);
         assert!((0..PARTITIONS).all(|partition| leads(partition).is_some_and(|(l, _)| l.session == fresh.session())));
