@@ -16,7 +16,7 @@ from with_clients import java_client
 
 ZONES = ("a", "b", "c")
 JAVA_ZONE = "c"
-QUIET_S = 8
+CATCH_UP_S, QUIET_S = 3, 8
 
 
 def give_zones(cluster: Cluster) -> None:
@@ -36,6 +36,10 @@ def zones(trial: Trial) -> None:
         consumer.start()
     load.followers += consumers
     with java_client(trial, JAVA_ZONE):
+        # What was written before they came is old when it is read.
+        time.sleep(CATCH_UP_S)
+        for consumer in consumers:
+            consumer.ages.clear()
         time.sleep(QUIET_S)
         _print_ages(consumers, led_by)
         put, got, served = (after - earlier for after, earlier in zip(_bytes(cluster), before))
@@ -83,6 +87,5 @@ def _print_ages(consumers: list[FollowingConsumer], led_by: dict[int, str]) -> N
     """How old records were when they were read where they are led, and in another zone."""
     for where, own in (("where they are led", True), ("in another zone", False)):
         ages = [age for c in consumers for partition, age in list(c.ages) if (led_by[partition] == c.rack) == own]
-        # The first second is catching up.
-        cuts = statistics.quantiles(ages[len(ages) // QUIET_S:], n=100)
+        cuts = statistics.quantiles(ages, n=100)
         print(f"    age of records read {where}: p50 {cuts[49] * 1000:.0f} ms, p99 {cuts[98] * 1000:.0f} ms", flush=True)

@@ -89,6 +89,8 @@ async fn every_documented_metric_exists_and_every_metric_is_documented() {
     metrics.flush(1, 1, 0.0);
     metrics.object_get(0.001, 1, false);
     metrics.object_deleted();
+    metrics.gave_up();
+    metrics.probe(true);
     metrics.fetch(1, 1, 0);
     metrics.fetch_wait(0.1);
     metrics.partitions_led(1);

@@ -111,7 +111,7 @@ async fn a_bad_value_is_one_line_and_code_2_and_opens_nothing() {
         ("FLUSH_BYTES", "many"),
         ("METADATA_STORE", "postgres://h/d"),
         ("KAFKA_ADDRESS", "nowhere"),
-        ("STREAMHOUSE_STORE", "gs://bucket"),
+        ("STREAMHOUSE_STORE", "ftp://bucket"),
         ("METRICS_PORT", "-1"),
         ("RUST_LOG", "agent=loud"),
     ];

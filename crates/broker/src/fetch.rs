@@ -16,6 +16,7 @@ use crate::memory_budget::MemoryPermit;
 use crate::reader::ReadBatch;
 use crate::reader::cold::ColdError;
 use crate::replica::{RecentRange, Replica};
+use crate::waiters::Waiters;
 use crate::writer::partition::Partition;
 
 /// Partitions of one fetch that are read at the same time.
@@ -154,14 +155,18 @@ enum Source {
     Replica(Arc<Replica>),
 }
 
+impl Source {
+    fn waiters(&self) -> &Waiters {
+        match self {
+            Self::Led(partition) => &partition.waiters,
+            Self::Replica(replica) => &replica.waiters,
+        }
+    }
+}
+
 impl Drop for Waiter {
     fn drop(&mut self) {
-        for source in &self.sources {
-            match source {
-                Source::Led(partition) => partition.unregister(&self.notify),
-                Source::Replica(replica) => replica.unregister(&self.notify),
-            }
-        }
+        self.sources.iter().for_each(|source| source.waiters().unregister(&self.notify));
     }
 }
 
@@ -256,11 +261,7 @@ impl Broker {
     fn register_waiter(&self, request: &FetchRequest, notify: &Arc<Notify>) -> Vec<Source> {
         let rack = request.rack.as_deref();
         let sources = request.partitions.iter().filter_map(|wanted| self.source(wanted, rack));
-        let register = |source: &Source| match source {
-            Source::Led(partition) => partition.register(notify),
-            Source::Replica(replica) => replica.register(notify),
-        };
-        sources.inspect(register).collect()
+        sources.inspect(|source| source.waiters().register(notify)).collect()
     }
 
     /// `None`: it is not read here. A partition of another leader is, for consumers of this agent's zone, if the leader is of

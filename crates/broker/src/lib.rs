@@ -21,6 +21,7 @@ mod settings;
 mod shared;
 mod topic_config;
 mod topics;
+mod waiters;
 mod writer;
 
 pub use append::{AppendError, AppendRequest, Appended, PendingAppend, Receipt, RecordError};

@@ -90,7 +90,7 @@ impl Feed {
     pub async fn next(&mut self) -> Vec<Progress> {
         loop {
             // Registered before the look: a commit between the look and the wait is not missed.
-            self.followed.values().for_each(|known| known.partition.register(&self.changed));
+            self.followed.values().for_each(|known| known.partition.waiters.register(&self.changed));
             let news: Vec<_> = self.followed.iter_mut().filter_map(|(id, known)| known.news(*id)).collect();
             if !news.is_empty() {
                 return news;
@@ -108,7 +108,7 @@ impl Drop for Feed {
 
 impl Followed {
     fn leave(&self, changed: &Arc<Notify>) {
-        self.partition.unregister(changed);
+        self.partition.waiters.unregister(changed);
         self.partition.tail.lock().recent.leave();
     }
 

@@ -14,11 +14,12 @@ use std::time::Duration;
 use metadata::RangeRow;
 use parking_lot::Mutex;
 use segment::{LeaderEpoch, Offset, PartitionIndex, SessionId, TopicId};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::broker::Broker;
 use crate::topics::Topic;
+use crate::waiters::Waiters;
 
 pub use feed::Feed;
 pub(crate) use feed::Recent;
@@ -63,7 +64,7 @@ pub struct RecentRange {
 #[derive(Debug)]
 pub(crate) struct Replica {
     told: Mutex<Told>,
-    waiters: Mutex<Vec<Arc<Notify>>>,
+    pub(crate) waiters: Waiters,
 }
 
 #[derive(Debug)]
@@ -76,7 +77,7 @@ struct Told {
 impl Replica {
     fn new() -> Self {
         let told = Told { progress: None, ranges: VecDeque::new(), used: Instant::now() };
-        Self { told: Mutex::new(told), waiters: Mutex::default() }
+        Self { told: Mutex::new(told), waiters: Waiters::default() }
     }
 
     /// What was told last; without ranges.
@@ -116,39 +117,19 @@ impl Replica {
             told.ranges.drain(..surplus);
             told.progress = Some(progress);
         }
-        for waiter in self.waiters.lock().drain(..) {
-            waiter.notify_one();
-        }
-    }
-
-    /// Registers a waiter; it is notified once, at the next news.
-    pub(crate) fn register(&self, waiter: &Arc<Notify>) {
-        let mut waiters = self.waiters.lock();
-        if !waiters.iter().any(|known| Arc::ptr_eq(known, waiter)) {
-            waiters.push(Arc::clone(waiter));
-        }
-    }
-
-    /// Takes a waiter out again.
-    pub(crate) fn unregister(&self, waiter: &Arc<Notify>) {
-        self.waiters.lock().retain(|known| !Arc::ptr_eq(known, waiter));
+        self.waiters.wake();
     }
 
     /// Waits a moment until what is known goes up to `offset`; `None` if it does not.
     pub(crate) async fn known_to(&self, offset: Offset) -> Option<Progress> {
-        let (news, deadline) = (Arc::new(Notify::new()), Instant::now() + TOLD_WITHIN);
-        let known = loop {
-            self.register(&news);
-            match self.known() {
-                Some(known) if known.high_watermark >= offset => break Some(known),
-                _ => {}
+        let (waiting, deadline) = (self.waiters.enter(), Instant::now() + TOLD_WITHIN);
+        loop {
+            waiting.register();
+            if let Some(known) = self.known().filter(|known| known.high_watermark >= offset) {
+                return Some(known);
             }
-            if tokio::time::timeout_at(deadline, news.notified()).await.is_err() {
-                break None;
-            }
-        };
-        self.unregister(&news);
-        known
+            tokio::time::timeout_at(deadline, waiting.news()).await.ok()?;
+        }
     }
 }
 

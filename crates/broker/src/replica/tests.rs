@@ -69,5 +69,5 @@ async fn a_reader_waits_a_moment_for_what_is_not_known_yet() {
     tokio::task::yield_now().await;
     replica.take(progress(1, 6, &[]));
     assert_eq!(waits.await.expect("ends").expect("told").high_watermark, 6);
-    assert!(replica.waiters.lock().is_empty());
+    assert!(replica.waiters.is_empty());
 }

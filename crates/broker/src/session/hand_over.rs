@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use metadata::{LeaseHolder, MetadataStore, StoreError};
 use segment::{PartitionKey, SessionId};
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::SessionStatus;
@@ -88,19 +87,18 @@ pub(crate) fn has_to_give(catalog: &Catalog, view: &ClusterView, pool: &WriterPo
 /// Waits until nothing is in line; returns the partitions for which that came true in time.
 async fn drained(partitions: &[Arc<Partition>], deadline: Instant) -> Vec<PartitionKey> {
     let mut drained = Vec::with_capacity(partitions.len());
-    let changed = Arc::new(Notify::new());
     for partition in partitions {
+        let waiting = partition.waiters.enter();
         loop {
-            partition.register(&changed);
+            waiting.register();
             if partition.state.lock().is_idle() {
                 drained.push(partition.key);
                 break;
             }
-            if tokio::time::timeout_at(deadline, changed.notified()).await.is_err() {
+            if tokio::time::timeout_at(deadline, waiting.news()).await.is_err() {
                 break;
             }
         }
-        partition.unregister(&changed);
     }
     drained
 }

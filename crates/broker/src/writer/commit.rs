@@ -230,7 +230,7 @@ impl Lane {
             self.tail.push(&range.partition, &mut tail, batches);
             answers
         };
-        range.partition.wake();
+        range.partition.waiters.wake();
         answers.send();
     }
 

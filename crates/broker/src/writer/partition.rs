@@ -6,13 +6,13 @@ use std::collections::VecDeque;
 use metadata::{LeaseRow, MetadataStore, StoreError};
 use parking_lot::Mutex;
 use segment::{Offset, PartitionKey};
-use std::sync::Arc;
-use tokio::sync::{Notify, OnceCell, oneshot};
+use tokio::sync::{OnceCell, oneshot};
 
 use super::partition_state::{Candidate, CommittedBatch, PartitionState, Placed};
 use super::producer_state::Interrupted;
 use crate::append::{AppendError, Appended};
 use crate::replica::Recent;
+use crate::waiters::Waiters;
 
 /// Committed batches kept in memory, contiguous, ending at the high watermark.
 #[derive(Debug, Default)]
@@ -44,7 +44,8 @@ pub(crate) struct Partition {
     pub(crate) key: PartitionKey,
     pub(crate) state: Mutex<PartitionState>,
     pub(crate) tail: Mutex<Tail>,
-    waiters: Mutex<Vec<Arc<Notify>>>,
+    /// Those who wait for the high watermark, or for an end of it.
+    pub(crate) waiters: Waiters,
     producers_loaded: OnceCell<()>,
 }
 
@@ -62,7 +63,7 @@ impl Partition {
             key: lease.key,
             state: Mutex::new(PartitionState::new(lease, inherited)),
             tail: Mutex::default(),
-            waiters: Mutex::default(),
+            waiters: Waiters::default(),
             producers_loaded: OnceCell::new(),
         }
     }
@@ -108,51 +109,18 @@ impl Partition {
     /// Lets batches that wait go on; those of a partition closed meanwhile hear why.
     pub(crate) fn resume(&self) {
         self.state.lock().set_paused(false);
-        self.wake();
+        self.waiters.wake();
     }
 
     /// Waits until the partition is not paused.
     pub(crate) async fn resumed(&self) {
-        let changed = Arc::new(Notify::new());
-        let _registered = Registered { partition: self, waiter: &changed };
+        let waiting = self.waiters.enter();
         loop {
-            self.register(&changed);
+            waiting.register();
             if !self.state.lock().is_paused() {
                 return;
             }
-            changed.notified().await;
+            waiting.news().await;
         }
-    }
-
-    /// Wakes everyone who waits for the high watermark (or for an end of it).
-    pub(crate) fn wake(&self) {
-        for waiter in self.waiters.lock().drain(..) {
-            waiter.notify_one();
-        }
-    }
-
-    /// Registers a waiter; it is notified once, at the next change.
-    pub(crate) fn register(&self, waiter: &Arc<Notify>) {
-        let mut waiters = self.waiters.lock();
-        if !waiters.iter().any(|known| Arc::ptr_eq(known, waiter)) {
-            waiters.push(Arc::clone(waiter));
-        }
-    }
-
-    /// Takes a waiter out again.
-    pub(crate) fn unregister(&self, waiter: &Arc<Notify>) {
-        self.waiters.lock().retain(|known| !Arc::ptr_eq(known, waiter));
-    }
-}
-
-/// Takes a waiter out again, however its wait ends.
-struct Registered<'a> {
-    partition: &'a Partition,
-    waiter: &'a Arc<Notify>,
-}
-
-impl Drop for Registered<'_> {
-    fn drop(&mut self) {
-        self.partition.unregister(self.waiter);
     }
 }

@@ -108,7 +108,7 @@ impl WriterPool {
         };
         drop(led);
         self.forget_waiting(waiting, answers);
-        partition.wake();
+        partition.waiters.wake();
     }
 
     /// Stops leading all of a topic (it is deleted).
@@ -131,14 +131,14 @@ impl WriterPool {
     fn close(&self, partition: &Partition, error: &AppendError) {
         let (waiting, answers) = partition.state.lock().close(error.clone());
         self.forget_waiting(waiting, answers);
-        partition.wake();
+        partition.waiters.wake();
     }
 
     /// Fails a partition's line; the partition goes on from what is committed.
     pub(crate) fn fail(&self, partition: &Partition, error: &AppendError) {
         let (waiting, answers) = partition.state.lock().fail(error);
         self.forget_waiting(waiting, answers);
-        partition.wake();
+        partition.waiters.wake();
     }
 
     fn forget_waiting(&self, bytes: usize, answers: Answers) {
