@@ -22,7 +22,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice, Write as _};
+use std::io::{self, IoSlice, Seek as _, Write as _};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -244,9 +244,30 @@ fn is_not_ours(error: &io::Error) -> bool {
 
 /// Writes all chunks in order.
 fn write_object(file: &mut File, chunks: &[Bytes]) -> io::Result<()> {
-    let bytes: usize = chunks.iter().map(Bytes::len).sum();
-    let is_direct = bytes >= DIRECT_BYTES_MIN && rustix::fs::fcntl_setfl(&*file, OFlags::DIRECT).is_ok();
-    if is_direct { write_direct(file, chunks) } else { write_gathered(file, chunks) }
+    match chunks.iter().map(Bytes::len).sum::<usize>() {
+        ..DIRECT_BYTES_MIN => write_gathered(file, chunks),
+        _ => write_large(file, chunks, write_direct),
+    }
+}
+
+/// Directly where the file system can. Some take the flag and refuse the writes (EINVAL): then through the page cache, from the
+/// beginning.
+fn write_large(
+    file: &mut File,
+    chunks: &[Bytes],
+    direct: impl FnOnce(&mut File, &[Bytes]) -> io::Result<()>,
+) -> io::Result<()> {
+    if rustix::fs::fcntl_setfl(&*file, OFlags::DIRECT).is_ok() {
+        match direct(file, chunks) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                rustix::fs::fcntl_setfl(&*file, OFlags::empty())?;
+                file.rewind()?;
+                file.set_len(0)?;
+            }
+            written => return written,
+        }
+    }
+    write_gathered(file, chunks)
 }
 
 thread_local! {

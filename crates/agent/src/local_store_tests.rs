@@ -52,6 +52,23 @@ async fn large_objects_of_any_length_read_back_equal() {
     }
 }
 
+#[test]
+fn a_file_system_that_refuses_direct_writes_gets_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("object");
+    let chunks = [Bytes::from(vec![1; 70_001]), Bytes::from(vec![2; DIRECT_BYTES_MIN])];
+    let refuses = |file: &mut File, _: &[Bytes]| {
+        rustix::fs::fcntl_setfl(&*file, OFlags::empty())?;
+        file.write_all(&[9; 2 * DIRECT_BYTES_MIN])?;
+        Err(io::ErrorKind::InvalidInput.into())
+    };
+    write_large(&mut File::create(&path).unwrap(), &chunks, refuses).unwrap();
+    assert!(fs::read(&path).unwrap() == chunks.concat(), "whole, and nothing of the refused attempt");
+    let fails = |_: &mut File, _: &[Bytes]| Err(io::ErrorKind::StorageFull.into());
+    let failed = write_large(&mut File::create(&path).unwrap(), &chunks, fails).unwrap_err();
+    assert_eq!(failed.kind(), io::ErrorKind::StorageFull, "no other error is tried again");
+}
+
 #[tokio::test]
 async fn chunks_written_one_by_one_make_one_object() {
     let folder = tempfile::tempdir().unwrap();
