@@ -2,12 +2,11 @@
 
 /// Largest Kafka frame (`socket.request.max.bytes`), as Kafka's default.
 pub const FRAME_BYTES_MAX: usize = 100 * 1024 * 1024;
-/// With a flush interval of 0: least time between the starts of two flushes. A lone record leaves at once; waiting longer
-/// would gain nothing.
-pub const FLUSH_SPACING_MIN: std::time::Duration = std::time::Duration::from_millis(1);
-/// The same for batches whose producers collected them for as long: a flush costs about the same CPU whatever it holds.
-pub const FLUSH_SPACING_MAX: std::time::Duration = std::time::Duration::from_millis(4);
-/// What makes a flush worth its cost: with an interval of 0 this much does not wait for the spacing.
+/// With a flush interval of 0: how long those whom the last commit answered are waited for, at least.
+pub const FLUSH_PATIENCE_MIN: std::time::Duration = std::time::Duration::from_millis(1);
+/// The same at most, for batches whose producers collected them for as long.
+pub const FLUSH_PATIENCE_MAX: std::time::Duration = std::time::Duration::from_millis(4);
+/// What makes a flush worth its cost: with an interval of 0 this much waits for nobody.
 pub const FLUSH_FULL_BYTES: usize = 64 * 1024;
 /// Largest answer to a fetch, whatever the client asks for.
 pub const FETCH_BYTES_MAX: usize = 50 * 1024 * 1024;

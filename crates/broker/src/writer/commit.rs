@@ -50,10 +50,15 @@ impl Lane {
         while let Some(first) = next.take() {
             self.progress.begins(Instant::now());
             let mut segments = Vec::new();
+            let (mut taken, mut batches) = (1, first.segment.batches);
             self.settle(first, &mut segments).await;
             while segments.len() < SEGMENTS_PER_COMMIT_MAX {
                 match uploads.try_recv() {
-                    Ok(upload) if upload.put.is_finished() => self.settle(upload, &mut segments).await,
+                    Ok(upload) if upload.put.is_finished() => {
+                        taken += 1;
+                        batches += upload.segment.batches;
+                        self.settle(upload, &mut segments).await;
+                    }
                     Ok(upload) => {
                         next = Some(upload);
                         break;
@@ -63,6 +68,7 @@ impl Lane {
             }
             let committed = self.commit(segments).await;
             self.progress.ends(Instant::now(), committed);
+            self.pool.decided(taken, batches);
             if next.is_none() {
                 next = uploads.recv().await;
             }

@@ -93,15 +93,14 @@ impl Drop for EndOfLane {
 
 impl Lane {
     async fn gather_until_drained(self: &Arc<Self>, mut identity: LaneIdentity, uploads: mpsc::Sender<Upload>) {
-        let mut started = None;
-        while self.flush_is_due(started).await {
+        while self.flush_is_due().await {
             let now = Instant::now();
-            started = Some(now);
             let through = self.committed_through.load(Ordering::Acquire);
             let segments =
                 segment_plan::gather(&self.pool, &mut identity, self.settings.flush_bytes, through, self.clock.now());
             for mut segment in segments {
                 self.metrics.flush(segment.object_bytes, segment.ranges.len() as u64, now.elapsed().as_secs_f64());
+                self.pool.pacing.begins();
                 let put = self.start_put(&mut segment);
                 if uploads.send(Upload { segment, put }).await.is_err() {
                     return;
@@ -111,7 +110,7 @@ impl Lane {
     }
 
     /// Waits until a flush should start; false when the pool drains and nothing waits.
-    async fn flush_is_due(&self, last_start: Option<Instant>) -> bool {
+    async fn flush_is_due(&self) -> bool {
         loop {
             let changed = self.pool.changed.notified();
             let Some(since) = self.pool.waiting_since() else {
@@ -121,7 +120,7 @@ impl Lane {
                 changed.await;
                 continue;
             };
-            match self.next_start(since, last_start) {
+            match self.next_start(since) {
                 Some(start) if start <= Instant::now() => return true,
                 Some(start) => drop(tokio::time::timeout_at(start, changed).await),
                 None => changed.await,
@@ -131,7 +130,7 @@ impl Lane {
 
     /// When the next flush should start if nothing changes; `None`: when something does. `since` is when its first batch
     /// came.
-    fn next_start(&self, since: Instant, last_start: Option<Instant>) -> Option<Instant> {
+    fn next_start(&self, since: Instant) -> Option<Instant> {
         let uploads = self.uploads_in_flight.load(Ordering::Acquire);
         let waiting = self.pool.waiting_bytes();
         if uploads >= self.settings.uploads_in_flight.max(1) {
@@ -145,7 +144,7 @@ impl Lane {
         }
         match uploads {
             0 if waiting >= FLUSH_FULL_BYTES => Some(since),
-            0 => Some(last_start.map_or(since, |last| since.max(last + self.pool.patience()))),
+            0 => self.pool.pacing.start(since),
             _ => None,
         }
     }

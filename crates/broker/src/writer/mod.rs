@@ -3,6 +3,7 @@
 pub(crate) mod batch_check;
 mod commit;
 pub(crate) mod flush;
+mod pacing;
 pub(crate) mod partition;
 pub(crate) mod partition_state;
 pub(crate) mod pool;

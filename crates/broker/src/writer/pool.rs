@@ -6,21 +6,21 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use metadata::{LeaseRow, MetadataStore};
 use parking_lot::{Mutex, RwLock};
-use segment::{PartitionIndex, PartitionKey, RecordBatchHeader, TimestampMs, TopicId};
+use segment::{PartitionIndex, PartitionKey, TimestampMs, TopicId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::pacing::Pacing;
 use super::partition::{Partition, PlacedAppend};
 use super::partition_state::{Answers, Candidate, Placed};
 use super::producer_state::Interrupted;
 use crate::append::AppendError;
 use crate::clock::Clock;
-use crate::limits::{FLUSH_FULL_BYTES, FLUSH_SPACING_MAX, FLUSH_SPACING_MIN};
+use crate::limits::FLUSH_FULL_BYTES;
 
 /// Partitions with something to flush, oldest first.
 #[derive(Debug, Default)]
@@ -40,8 +40,7 @@ pub(crate) struct WriterPool {
     dirty: Mutex<Dirty>,
     /// Signed: a gather may count a batch before the append that placed it does.
     waiting_bytes: AtomicI64,
-    /// Milliseconds; see [`WriterPool::patience`].
-    patience_ms: AtomicU64,
+    pub(crate) pacing: Pacing,
     draining: AtomicBool,
     /// Those who want what waits to be flushed now.
     hurrying: AtomicUsize,
@@ -59,7 +58,7 @@ impl WriterPool {
             interrupted: Mutex::default(),
             dirty: Mutex::default(),
             waiting_bytes: AtomicI64::new(0),
-            patience_ms: AtomicU64::new(u64::MAX),
+            pacing: Pacing::new(),
             draining: AtomicBool::new(false),
             hurrying: AtomicUsize::new(0),
             changed: Notify::new(),
@@ -196,7 +195,7 @@ impl WriterPool {
             tracing::warn!(partition = ?partition.key, %error, "producer state could not be loaded");
             return Err(AppendError::Unavailable);
         }
-        let collected_ms = collected_ms(&candidate.header);
+        let header = candidate.header;
         let placed = loop {
             match partition.place(candidate, clock.now()) {
                 Ok(placed) => break placed,
@@ -209,10 +208,10 @@ impl WriterPool {
         };
         if let Placed::InLine { bytes, .. } = placed.placed {
             let before = self.waiting_bytes.fetch_add(signed(bytes), Ordering::Relaxed);
-            let is_less_patient = self.patience_ms.fetch_min(collected_ms, Ordering::Relaxed) > collected_ms;
             if placed.newly_dirty {
                 self.mark_dirty(Arc::clone(partition));
-            } else if is_less_patient || self.passes_a_bound(before, before.saturating_add(signed(bytes))) {
+            }
+            if self.pacing.arrives(&header) || self.passes_a_bound(before, before.saturating_add(signed(bytes))) {
                 self.changed.notify_one();
             }
         }
@@ -228,8 +227,6 @@ impl WriterPool {
         let mut dirty = self.dirty.lock();
         dirty.since.get_or_insert_with(Instant::now);
         dirty.partitions.push_back(partition);
-        drop(dirty);
-        self.changed.notify_one();
     }
 
     /// Since when the oldest batch waits; `None` if none does.
@@ -242,16 +239,9 @@ impl WriterPool {
         usize::try_from(self.waiting_bytes.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
-    /// How long after the start of one flush the next may start. A batch that its producer collected for some
-    /// milliseconds can wait as long for company; one of a single record is wanted at once.
-    pub(crate) fn patience(&self) -> Duration {
-        let patience = Duration::from_millis(self.patience_ms.load(Ordering::Relaxed));
-        patience.clamp(FLUSH_SPACING_MIN, FLUSH_SPACING_MAX)
-    }
-
     /// Takes the list of partitions with something to flush.
     pub(crate) fn take_dirty(&self) -> VecDeque<Arc<Partition>> {
-        self.patience_ms.store(u64::MAX, Ordering::Relaxed);
+        self.pacing.gathers();
         let mut dirty = self.dirty.lock();
         dirty.since = None;
         std::mem::take(&mut dirty.partitions)
@@ -269,6 +259,12 @@ impl WriterPool {
         dirty.since.get_or_insert_with(Instant::now);
     }
 
+    /// So many segments, with so many batches, are committed or failed: the lane may go on.
+    pub(crate) fn decided(&self, segments: usize, batches: usize) {
+        self.pacing.decides(segments, batches, Instant::now());
+        self.changed.notify_one();
+    }
+
     /// Bytes were gathered and no longer wait.
     pub(crate) fn gathered(&self, bytes: usize) {
         self.waiting_bytes.fetch_sub(signed(bytes), Ordering::Relaxed);
@@ -282,11 +278,6 @@ impl Drop for Hurry<'_> {
     fn drop(&mut self) {
         self.0.hurrying.fetch_sub(1, Ordering::AcqRel);
     }
-}
-
-/// Milliseconds between the first record of a batch and its last, as its producer stamped them.
-fn collected_ms(header: &RecordBatchHeader) -> u64 {
-    u64::try_from(header.max_timestamp.saturating_sub(header.base_timestamp)).unwrap_or(0)
 }
 
 fn signed(bytes: usize) -> i64 {

@@ -52,6 +52,8 @@ pub(crate) struct PlannedSegment {
     pub(crate) object_key: Arc<str>,
     pub(crate) organization: OrganizationId,
     pub(crate) object_bytes: u64,
+    /// Number of batches in it.
+    pub(crate) batches: usize,
     /// The object as slices; taken by the upload.
     pub(crate) chunks: Vec<Bytes>,
     pub(crate) ranges: Vec<PlannedRange>,
@@ -61,6 +63,7 @@ struct OpenSegment {
     lane_sequence: LaneSequence,
     object_key: Arc<str>,
     builder: SegmentBuilder,
+    batches: usize,
     ranges: Vec<(Arc<Partition>, u64, TimestampMs)>,
 }
 
@@ -90,7 +93,13 @@ pub(crate) fn gather(
                 committed_through,
                 written_at: now,
             };
-            OpenSegment { lane_sequence, object_key, builder: SegmentBuilder::new(identity), ranges: Vec::new() }
+            OpenSegment {
+                lane_sequence,
+                object_key,
+                builder: SegmentBuilder::new(identity),
+                batches: 0,
+                ranges: Vec::new(),
+            }
         };
         let gathered = partition
             .state
@@ -116,6 +125,7 @@ pub(crate) fn gather(
 impl OpenSegment {
     fn add(&mut self, partition: Arc<Partition>, gathered: Gathered) {
         self.builder.begin_range(partition.key, gathered.leader_epoch, gathered.predecessor.to_string());
+        self.batches += gathered.batches.len();
         for (header, placed) in gathered.batches {
             self.builder.push(placed, &header);
         }
@@ -131,6 +141,7 @@ impl OpenSegment {
             object_key: self.object_key,
             organization,
             object_bytes: finished.object_bytes,
+            batches: self.batches,
             chunks: finished.chunks,
             ranges: ranges
                 .map(|((partition, generation, append_time), meta)| PlannedRange {
