@@ -9,6 +9,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -54,6 +55,7 @@ class Broker:
 
     name = ""
     address = ""
+    has_groups = True
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -115,6 +117,7 @@ class Agent(Broker):
     """target/release/agent with default settings, a local store and SQLite."""
 
     name = "agent"
+    has_groups = False  # once it has, this line goes
 
     def __init__(self, folder: Path, settings: dict[str, str] | None = None):
         super().__init__(folder)
@@ -213,9 +216,9 @@ class DurableKafka(Kafka):
 BROKERS: tuple[type, ...] = (Kafka, DurableKafka, Agent)
 
 
-def new_broker(kind: type, parent: str):
+def new_broker(kind: Callable[[Path], Broker], parent: str) -> Broker:
     """Started, on an empty folder."""
-    broker = kind(Path(tempfile.mkdtemp(prefix=f"{kind.__name__.lower()}-", dir=parent)))
+    broker = kind(Path(tempfile.mkdtemp(prefix="broker-", dir=parent)))
     try:
         broker.start()
     except (RuntimeError, OSError, KafkaException):

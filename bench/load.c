@@ -26,6 +26,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #define POLL_MS 100
 #define STALL_S 120
@@ -249,7 +250,7 @@ static void receive(struct load *load, rd_kafka_t *rk, long until, int measured)
                 if (good > 0 && !measured)
                         atomic_fetch_add(&load->done, good);
         }
-        load->ended_ns = last;
+        load->ended_ns = time_is_over(load) ? now_ns() : last;
         free(batch);
         rd_kafka_queue_destroy(queue);
 }
@@ -271,10 +272,14 @@ static void read_from_beginning(struct load *load, rd_kafka_t *rk) {
 static void read_from_end(struct load *load, rd_kafka_t *rk) {
         rd_kafka_topic_partition_list_t *all = rd_kafka_topic_partition_list_new(load->partitions);
         for (int p = 0; p < load->partitions; p++) {
-                int64_t low, high;
-                rd_kafka_resp_err_t err = rd_kafka_query_watermark_offsets(rk, load->topic, p, &low, &high, STALL_S * 1000);
-                if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
-                        die("offsets", rd_kafka_err2str(err));
+                int64_t low, high, began = now_ns();
+                rd_kafka_resp_err_t err;
+                /* Kafka may name a leader that does not know of it yet. */
+                while ((err = rd_kafka_query_watermark_offsets(rk, load->topic, p, &low, &high, STALL_S * 1000)) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+                        if (now_ns() - began > (int64_t)STALL_S * 1000000000)
+                                die("offsets", rd_kafka_err2str(err));
+                        usleep(100000);
+                }
                 rd_kafka_topic_partition_list_add(all, load->topic, p)->offset = high;
         }
         assign(rk, all);
@@ -308,7 +313,7 @@ static int by_value(const void *a, const void *b) {
 
 static void report(struct load *load) {
         struct rusage used;
-        double seconds = (load->ended_ns - load->began_ns) / 1e9;
+        double seconds = load->ended_ns > load->began_ns ? (load->ended_ns - load->began_ns) / 1e9 : 1e-9;
         long n = atomic_load(&load->done), all = load->sent ? load->sent : n;
         getrusage(RUSAGE_SELF, &used);
         printf("{\"records\": %ld, \"failed\": %ld, \"seconds\": %.3f, \"per_second\": %.0f, \"client_cpu_s\": %.2f", all,
