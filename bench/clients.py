@@ -27,7 +27,8 @@ def produce(address: str, partitions: int, size: int, seconds: float, settings: 
     return {"records": run["records"], "records/s": run["per_second"]}
 
 
-def paced(address: str, partitions: int, size: int, rate: int, seconds: float, settings: tuple[str, ...], kind: str = "produce") -> dict[str, float]:
+def paced(address: str, partitions: int, size: int, rate: int, seconds: float, settings: tuple[str, ...],
+          kind: str = "produce") -> dict[str, float]:
     """In step with a rate; `kind` e2e: produce to poll."""
     run = load(kind, address, partitions, int(rate * seconds), size, rate, *settings)
     return {"records": run["records"], "records/s": run["per_second"], **latencies(run)}
@@ -77,7 +78,8 @@ def java_end_to_end(address: str, size: int, records: int) -> dict[str, float]:
     if average is None or found is None:
         raise RuntimeError(f"EndToEndLatency printed no percentiles: {told[-300:]}")
     p50, p99, p999 = (float(value) for value in found.groups())
-    return {"records": records, "records/s": 1000 / float(average[1]), "mean ms": float(average[1]), "p50 ms": p50, "p99 ms": p99, "p99.9 ms": p999}
+    mean = float(average[1])
+    return {"records": records, "records/s": 1000 / mean, "mean ms": mean, "p50 ms": p50, "p99 ms": p99, "p99.9 ms": p999}
 
 
 def java_read(address: str, records: int) -> dict[str, float]:

@@ -12,6 +12,7 @@ import time
 import clients
 from agent_process import default_binary
 from figures import Discard
+from scenarios import TAIL_BYTES
 
 MIB = 1 << 20
 BLOCKS = (MIB, 8 * MIB, 32 * MIB)
@@ -126,11 +127,12 @@ def of_clients(seconds: float) -> dict[str, float]:
                 clients.produce(discard.address, partitions, size, seconds / 5)
                 run = clients.produce(discard.address, partitions, size, seconds)
                 found[f"client into a discarding broker, {name}, {partitions:,} partitions, records/s"] = run["records/s"]
+                lap = TAIL_BYTES // size
                 if partitions == 8:
-                    run = clients.read(discard.address, partitions, clients.MANY, seconds)
+                    run = clients.read(discard.address, partitions, lap, seconds)
                     found[f"client from a broker that repeats, {name}, records/s"] = run["records/s"]
                 if partitions == 8 and size == 1024:
-                    run = clients.read(discard.address, partitions, clients.MANY, seconds, 4)
+                    run = clients.read(discard.address, partitions, lap, seconds, 4)
                     found["four clients from a broker that repeats, 1 KiB, records/s"] = run["records/s"]
     return found
 
@@ -138,13 +140,16 @@ def of_clients(seconds: float) -> dict[str, float]:
 def of_machine(parent: str, seconds: float) -> dict[str, float]:
     """All limits; each takes about `seconds`."""
     folder = tempfile.mkdtemp(prefix="limits-", dir=parent)
-    writes = {(how, size): _blocks(flags, folder, size, seconds / 3) for how, flags in (("cached", 0), ("direct", os.O_DIRECT))
-              for size in BLOCKS}
+    writes = {(how, size): _blocks(flags, folder, size, seconds / 3)
+              for how, flags in (("cached", 0), ("direct", os.O_DIRECT)) for size in BLOCKS}
     (how, size), best = max(writes.items(), key=lambda entry: entry[1])
     found = {"disk, synced sequential writes, MB/s": best, "disk, block of that, MiB": size / MIB,
              "disk, past the page cache (1) or through it (0)": float(how == "direct"),
              "disk, sequential reads past the page cache, MB/s": _read_back(folder, seconds)}
-    for name, times in (("append of 4 KiB", _sync_latency(folder, seconds)), ("new file of 4 KiB with its name", _new_file_latency(folder, seconds))):
+    for name, times in (("append of 4 KiB", _sync_latency(folder, seconds)),
+                        ("new file of 4 KiB with its name", _new_file_latency(folder, seconds))):
         cuts = statistics.quantiles(times, n=100)
         found |= {f"sync, {name}, p50 ms": cuts[49], f"sync, {name}, p99 ms": cuts[98]}
-    return found | _commit(tempfile.mkdtemp(prefix="commits-", dir=parent)) | {"loopback, one connection, MB/s": _loopback(seconds)} | of_clients(seconds)
+    found |= _commit(tempfile.mkdtemp(prefix="commits-", dir=parent))
+    found["loopback, one connection, MB/s"] = _loopback(seconds)
+    return found | of_clients(seconds)

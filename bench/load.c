@@ -13,8 +13,8 @@
  * RATE 0: as fast as it goes, without latencies: nothing is copied that librdkafka does not copy, and only failed deliveries are
  * reported. Else latency is from before rd_kafka_produce to the delivery report, linger included, both on threads that wait for
  * nothing else. e2e: from before rd_kafka_produce to after the poll that returns the record; the send time travels in the value.
- * The first tenth of the latencies is left out: connections and caches warm up. Time begins when the topic is known to the
- * client (consume: with the first record).
+ * The first tenth of the latencies is left out: connections and caches warm up. Time begins when a first record
+ * is acked, which counts for nothing (consume: with the first record; e2e: when the reader is in place).
  */
 #include <librdkafka/rdkafka.h>
 #include <pthread.h>
@@ -67,6 +67,7 @@ static rd_kafka_t *client(struct load *load, rd_kafka_type_t type, rd_kafka_conf
         char why[256];
         const char *other = type == RD_KAFKA_PRODUCER ? "consumer:" : "producer:";
         set(conf, "bootstrap.servers", load->address);
+        set(conf, "log_level", "3");
         for (int i = 0; i < load->property_count; i++) {
                 char *name = strdup(load->properties[i]), *value = strchr(name, '='), *bare = name;
                 if (value == NULL)
@@ -121,14 +122,26 @@ static rd_kafka_t *producer(struct load *load, int measured) {
         return client(load, RD_KAFKA_PRODUCER, conf);
 }
 
-/* A topic whose partitions the client knows, so that nothing waits for that later. */
-static rd_kafka_topic_t *known_topic(struct load *load, rd_kafka_t *rk) {
+static void drain(rd_kafka_t *rk) {
+        if (rd_kafka_flush(rk, STALL_S * 1000) != RD_KAFKA_RESP_ERR_NO_ERROR)
+                die("flush", "records are left after this time");
+}
+
+/* A topic that the client is ready to send to: its partitions are known, and one record is acked, so that there is a connection and,
+ * with idempotence, a producer id, for which librdkafka can take half a second. */
+static rd_kafka_topic_t *ready_topic(struct load *load, rd_kafka_t *rk) {
         const struct rd_kafka_metadata *known;
         rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, load->topic, NULL);
         rd_kafka_resp_err_t err = rd_kafka_metadata(rk, 0, topic, &known, STALL_S * 1000);
         if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
                 die("metadata", rd_kafka_err2str(err));
         rd_kafka_metadata_destroy(known);
+        int64_t now = now_ns();
+        if (rd_kafka_produce(topic, 0, RD_KAFKA_MSG_F_COPY, &now, sizeof now, NULL, 0, (void *)(intptr_t)now) == -1)
+                die("produce", rd_kafka_err2str(rd_kafka_last_error()));
+        drain(rk);
+        if (load->latency_ms != NULL)
+                atomic_store(&load->done, 0);
         return topic;
 }
 
@@ -137,11 +150,6 @@ static char *new_value(const struct load *load) {
         for (long i = 0; i < load->size; i++)
                 value[i] = (char)((i * 2654435761u) >> 13);
         return value;
-}
-
-static void drain(rd_kafka_t *rk) {
-        if (rd_kafka_flush(rk, STALL_S * 1000) != RD_KAFKA_RESP_ERR_NO_ERROR)
-                die("flush", "records are left after this time");
 }
 
 static void send_one(struct load *load, rd_kafka_topic_t *topic, char *value, long i) {
@@ -205,7 +213,8 @@ static void send_in_bulk(struct load *load, rd_kafka_t *rk, rd_kafka_topic_t *to
         for (long i = 0; i < load->records && !time_is_over(load); load->sent = i) {
                 int count = load->records - i < RUN ? (int)(load->records - i) : RUN, taken;
                 for (int m = 0; m < count; m++)
-                        run[m] = (rd_kafka_message_t){.payload = value, .len = load->size, .partition = (int32_t)((i + m) % load->partitions)};
+                        run[m] = (rd_kafka_message_t){
+                            .payload = value, .len = load->size, .partition = (int32_t)((i + m) % load->partitions)};
                 taken = rd_kafka_produce_batch(topic, RD_KAFKA_PARTITION_UA, flags, run, count);
                 for (int m = 0; m < count && taken < count; m++)
                         if (run[m].err && run[m].err != RD_KAFKA_RESP_ERR__QUEUE_FULL)
@@ -225,7 +234,8 @@ static void send_all(struct load *load, rd_kafka_t *rk, rd_kafka_topic_t *topic)
                 send_in_bulk(load, rk, topic);
 }
 
-/* Polls until `done` reaches `until`, or without `measured` until the time is over; `measured`: the value's first 8 bytes are its send time, and each is polled for itself. */
+/* Polls until `done` reaches `until`, or without `measured` until the time is over; `measured`: the value's first 8 bytes are its
+ * send time, and each is polled for itself. */
 static void receive(struct load *load, rd_kafka_t *rk, long until, int measured) {
         rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(rk);
         rd_kafka_message_t **batch = calloc(BATCH, sizeof *batch);
@@ -275,7 +285,7 @@ static void read_from_end(struct load *load, rd_kafka_t *rk) {
                 int64_t low, high, began = now_ns();
                 rd_kafka_resp_err_t err;
                 /* Kafka may name a leader that does not know of it yet. */
-                while ((err = rd_kafka_query_watermark_offsets(rk, load->topic, p, &low, &high, STALL_S * 1000)) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+                while ((err = rd_kafka_query_watermark_offsets(rk, load->topic, p, &low, &high, STALL_S * 1000))) {
                         if (now_ns() - began > (int64_t)STALL_S * 1000000000)
                                 die("offsets", rd_kafka_err2str(err));
                         usleep(100000);
@@ -298,7 +308,7 @@ static void *send_in_thread(void *opaque) {
         struct load *load = opaque, quiet = *load;
         quiet.latency_ms = NULL;
         rd_kafka_t *rk = producer(&quiet, 0);
-        rd_kafka_topic_t *topic = known_topic(&quiet, rk);
+        rd_kafka_topic_t *topic = ready_topic(&quiet, rk);
         send_all(&quiet, rk, topic);
         atomic_fetch_add(&load->failed, atomic_load(&quiet.failed));
         rd_kafka_topic_destroy(topic);
@@ -332,7 +342,7 @@ static void report(struct load *load) {
 
 static void produce(struct load *load, int sequential) {
         rd_kafka_t *rk = producer(load, load->latency_ms != NULL);
-        rd_kafka_topic_t *topic = known_topic(load, rk);
+        rd_kafka_topic_t *topic = ready_topic(load, rk);
         load->began_ns = now_ns();
         if (sequential)
                 send_sequentially(load, rk, topic);
@@ -356,6 +366,7 @@ static void end_to_end(struct load *load) {
         pthread_t sender;
         rd_kafka_t *rk = consumer(load);
         read_from_end(load, rk);
+        load->began_ns = now_ns();
         if (pthread_create(&sender, NULL, send_in_thread, load) != 0)
                 die("pthread_create", "refused");
         receive(load, rk, load->records, 1);

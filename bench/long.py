@@ -78,13 +78,16 @@ def verdicts(minutes: list[Minute], options: argparse.Namespace) -> list[str]:
     def median(rows: list[Minute], name: str) -> float:
         return statistics.median(getattr(row, name) for row in rows)
 
+    def line(what: str, asked: str, got: str, reached: bool) -> str:
+        return f"| {what} | {asked} | {got} | {'reached' if reached else 'missed'} |"
+
     lines = []
     for what, name, share in (("memory", "highest_mb", 1.1), ("p99", "p99_ms", 1.5), ("metadata", "database_mb", 1.1)):
         was, now = median(second, name), median(last, name)
-        lines.append(f"| {what} flat | last third ≤ {share} × second third | {now:.2f} / {was:.2f} | {'reached' if now <= share * was else 'missed'} |")
+        lines.append(line(f"{what} flat", f"last third ≤ {share} × second third", f"{now:.2f} / {was:.2f}", now <= share * was))
     most, held = max(row.disk_gb for row in minutes), min(row.rate for row in minutes)
-    lines.append(f"| disk bounded | < {options.disk:g} GB | highest {most:.2f} GB | {'reached' if most < options.disk else 'missed'} |")
-    lines.append(f"| rate held | ≥ 98 % of {options.rate:g} MB/s in every minute | lowest {held:.1f} MB/s | {'reached' if held >= 0.98 * options.rate else 'missed'} |")
+    lines.append(line("disk bounded", f"< {options.disk:g} GB", f"highest {most:.2f} GB", most < options.disk))
+    lines.append(line("rate held", f"≥ 98 % of {options.rate:g} MB/s in every minute", f"lowest {held:.1f} MB/s", held >= 0.98 * options.rate))
     return ["| verdict | asked for | measured | |", "| --- | --- | --- | --- |", *lines]
 
 

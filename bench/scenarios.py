@@ -62,9 +62,9 @@ def java_bulk(partitions: int, size: int) -> Scenario:
 
     def run(broker: Broker, warm: float, seconds: float) -> Figures:
         clients.produce(broker.address, partitions, size, warm)
-        first = clients.java_produce(broker.address, size, -1, 50_000, 50_000, settings)["records/s"]
+        first = clients.java_produce(broker.address, size, -1, 50_000, 50_000, settings)["records/s"]  # of a cold JVM: some half
         with metered(broker, size) as figures:
-            figures |= clients.java_produce(broker.address, size, -1, int(first * seconds), int(first * warm), settings)
+            figures |= clients.java_produce(broker.address, size, -1, int(2 * first * seconds), int(2 * first * warm), settings)
         return figures
     return Scenario(f"bulk, {named(size)}, {partitions:,} partitions, Java", partitions, size, run)
 

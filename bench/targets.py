@@ -34,9 +34,12 @@ def _produce(results) -> list[Row]:
                                 f"{agent:,.0f}/s ({agent / kafka:.2f} × Kafka)", agent >= least))
             if not _lacks(agent, client, disk):
                 of_client, of_disk = share * client, 0.8 * disk * 1e6 / size
-                asked = f"≥ {share:.0%} of the client into a discarding broker" if of_client <= of_disk else "≥ 80 % of the disk's synced bandwidth"
-                rows.append(Row(scenario, f"{asked} = {min(of_client, of_disk):,.0f}/s", f"{agent:,.0f}/s ({agent / client:.0%} of the client, "
-                                f"{agent * size / 1e6 / disk:.0%} of the disk)", agent >= min(of_client, of_disk)))
+                asked = f"{share:.0%} of the client into a discarding broker"
+                if of_disk < of_client:
+                    asked = "80 % of the disk's synced bandwidth"
+                got = f"{agent:,.0f}/s ({agent / client:.0%} of the client, {agent * size / 1e6 / disk:.0%} of the disk)"
+                least = min(of_client, of_disk)
+                rows.append(Row(scenario, f"≥ {asked} = {least:,.0f}/s", got, agent >= least))
     return rows
 
 
@@ -56,24 +59,29 @@ def _below(results, scenario: str, figure: str, most: float, strictly: bool = Fa
     agent = results.figure(scenario, AGENT, figure)
     if agent is None:
         return []
-    return [Row(f"{scenario}: {figure[:-3]}", f"{'<' if strictly else '≤'} {most:g} ms", f"{agent:.2f} ms", agent < most if strictly else agent <= most)]
+    asked, reached = (f"< {most:g} ms", agent < most) if strictly else (f"≤ {most:g} ms", agent <= most)
+    return [Row(f"{scenario}: {figure[:-3]}", asked, f"{agent:.2f} ms", reached)]
 
 
 def _latency(results) -> list[Row]:
     rows = []
     for scenario in ("10,000/s, linger 0", "10,000/s, linger 0, idempotent", "10,000/s, linger 0, Java"):
         rows += _below(results, scenario, "p50 ms", 2) + _below(results, scenario, "p99 ms", 6)
-    rows += _below(results, "end to end, 10,000/s, linger 0", "p50 ms", 3) + _below(results, "end to end, 10,000/s, linger 0", "p99 ms", 8)
-    for scenario, most in (("50,000/s, linger 5, idempotent", 10), ("50,000/s, linger 5, Java", 10), ("end to end, 50,000/s, linger 5", 15)):
+    scenario = "end to end, 10,000/s, linger 0"
+    rows += _below(results, scenario, "p50 ms", 3) + _below(results, scenario, "p99 ms", 8)
+    for scenario, most in (("50,000/s, linger 5, idempotent", 10), ("50,000/s, linger 5, Java", 10),
+                           ("end to end, 50,000/s, linger 5", 15)):
         rows += _below(results, scenario, "p99 ms", most, strictly=True)
         durable, agent = (results.figure(scenario, broker, "p99 ms") for broker in (DURABLE, AGENT))
         if not _lacks(durable, agent):
             rows.append(Row(f"{scenario}: p99", f"≤ durable Kafka's, {durable:.2f} ms", f"{agent:.2f} ms", agent <= durable))
     agent = results.figure("one in flight", AGENT, "p50 ms")
-    sync, commit = (results.limits.get(name) for name in ("sync, new file of 4 KiB with its name, p50 ms", "metadata commit, p50 ms"))
+    sync = results.limits.get("sync, new file of 4 KiB with its name, p50 ms")
+    commit = results.limits.get("metadata commit, p50 ms")
     if not _lacks(agent, sync, commit):
         most = 1.5 * (sync + commit)
-        rows.append(Row("one in flight: p50", f"≤ 1.5 × (file sync {sync:.2f} + commit {commit:.2f}) = {most:.2f} ms", f"{agent:.2f} ms", agent <= most))
+        asked = f"≤ 1.5 × (file sync {sync:.2f} + commit {commit:.2f}) = {most:.2f} ms"
+        rows.append(Row("one in flight: p50", asked, f"{agent:.2f} ms", agent <= most))
     return rows
 
 
