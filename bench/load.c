@@ -155,9 +155,9 @@ static char *new_value(const struct load *load) {
 static void send_one(struct load *load, rd_kafka_topic_t *topic, char *value, long i) {
         int64_t sent = now_ns();
         memcpy(value, &sent, sizeof sent);
-        while (rd_kafka_produce(topic, load->own_partitioner ? RD_KAFKA_PARTITION_UA : (int)(i % load->partitions),
-                                RD_KAFKA_MSG_F_COPY | RD_KAFKA_MSG_F_BLOCK, value, load->size, NULL, 0,
-                                (void *)(intptr_t)sent) == -1)
+        int partition = load->own_partitioner ? RD_KAFKA_PARTITION_UA : (int)(i % load->partitions);
+        if (rd_kafka_produce(topic, partition, RD_KAFKA_MSG_F_COPY | RD_KAFKA_MSG_F_BLOCK, value, load->size, NULL, 0,
+                             (void *)(intptr_t)sent) == -1)
                 die("produce", rd_kafka_err2str(rd_kafka_last_error()));
 }
 
