@@ -49,10 +49,26 @@ def format_row(row: Row) -> str:
 def load(kind: str, address: str, partitions: int, records: int, *arguments: object) -> dict:
     """One run of load.c; its line of JSON."""
     words = [str(LOAD), kind, address, TOPIC, str(partitions), str(records), *map(str, arguments)]
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, timeout=180)
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, timeout=900)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(words)}: exit code {done.returncode}, {done.stdout}")
     return json.loads(done.stdout)
+
+
+class Discard:
+    """The broker that throws everything away (discard_broker.c), as a context; `address` is its own."""
+
+    def __init__(self, partitions: int):
+        self._process = subprocess.Popen([str(LOAD.parent / "discard_broker"), str(partitions)], stdin=subprocess.PIPE,
+                                         stdout=subprocess.PIPE, text=True)
+        self.address = self._process.stdout.readline().strip()
+
+    def __enter__(self) -> "Discard":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.stdin.close()
+        self._process.wait(10)
 
 
 def total(metrics: dict[str, float], name: str) -> float:

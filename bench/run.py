@@ -12,7 +12,6 @@ import atexit
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,8 +20,8 @@ from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from agent_process import ROOT, AgentProcess
-from figures import BULK, COMMITS, IDEMPOTENT, PUTS, ROWS, TOPIC, load, record, total
+from agent_process import AgentProcess
+from figures import BULK, COMMITS, IDEMPOTENT, PUTS, ROWS, TOPIC, Discard, load, record, total
 
 # Everything is deleted at the end of all: ext4 creates files slowly for some seconds after many were deleted.
 FOLDER = tempfile.mkdtemp(prefix="streamhouse-bench-")
@@ -72,16 +71,10 @@ def yardsticks(_: float) -> None:
         cuts = statistics.quantiles(times, n=100)
         record("yardstick: disk", f"new {name} file, synced, p50", cuts[49], "ms")
         record("yardstick: disk", f"new {name} file, synced, p99", cuts[98], "ms")
-    discard = subprocess.Popen([sys.executable, str(ROOT / "bench" / "discard_broker.py")], stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE, text=True)
-    try:
-        address = discard.stdout.readline().strip()
+    with Discard(8) as discard:
         for size, count in ((100, 5_000_000), (1024, 2_000_000)):
-            run = load("produce", address, 8, count, size, 0, *BULK)
+            run = load("produce", discard.address, 8, count, size, 0, *BULK)
             record("yardstick: client alone", f"produce {size} B", run["per_second"], "records/s")
-    finally:
-        discard.stdin.close()
-        discard.wait(10)
 
 
 def start_and_idle(_: float) -> None:

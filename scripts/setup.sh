@@ -5,6 +5,7 @@
 #
 #   scripts/setup.sh            what scripts/test.sh needs
 #   scripts/setup.sh --bench    and what bench/run.sh needs (headers of librdkafka)
+#   scripts/setup.sh --kafka    and what bench/kafka.sh needs (the same, and an Apache Kafka)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -54,8 +55,9 @@ lacking() {
     command -v javac >/dev/null || echo default-jdk-headless
     [ -e "$tools/azurite/.complete" ] || command -v npm >/dev/null || echo nodejs npm
     cmp -s compat-tests/java/pom.xml "$tools/java/.complete" || command -v mvn >/dev/null || echo maven
-    if [ "${1:-}" = --bench ]; then
-        [ -e /usr/include/librdkafka/rdkafka.h ] || echo librdkafka-dev
+    case "${1:-}" in --bench | --kafka) [ -e /usr/include/librdkafka/rdkafka.h ] || echo librdkafka-dev ;; esac
+    if [ "${1:-}" = --kafka ]; then
+        cmp -s bench/kafka/pom.xml "$tools/kafka/.complete" || command -v mvn >/dev/null || echo maven
     fi
 }
 
@@ -94,16 +96,17 @@ newest_librdkafka() {
     say "newest librdkafka" "linked for kcat"
 }
 
-java_client() {
-    local jars="$tools/java/jars"
-    if cmp -s compat-tests/java/pom.xml "$tools/java/.complete"; then say "Java client" "there"; return; fi
-    rm -rf "$tools/java"
-    mkdir -p "$jars"
-    with_retries mvn -q -B -f compat-tests/java/pom.xml \
-        org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies -DoutputDirectory="$jars" \
-        || die "maven could not get the Java client"
-    cp compat-tests/java/pom.xml "$tools/java/.complete"
-    say "Java client" "installed $(find "$jars" -name '*.jar' | wc -l) jars"
+# What a pom names and what that needs, as jars in a folder of their own: NAME POM FOLDER.
+jars() {
+    local name=$1 pom=$2 folder="$tools/$3"
+    if cmp -s "$pom" "$folder/.complete"; then say "$name" "there"; return; fi
+    rm -rf "$folder"
+    mkdir -p "$folder/jars"
+    with_retries mvn -q -B -f "$pom" \
+        org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies -DoutputDirectory="$folder/jars" \
+        || die "maven could not get the $name"
+    cp "$pom" "$folder/.complete"
+    say "$name" "installed $(find "$folder/jars" -name '*.jar' | wc -l) jars"
 }
 
 # An emulator of Azure Blob Storage; that of Google's is among the Python packages.
@@ -120,5 +123,6 @@ azure_emulator() {
 system_packages "$@"
 python_clients
 newest_librdkafka
-java_client
+jars "Java client" compat-tests/java/pom.xml java
+if [ "${1:-}" = --kafka ]; then jars "Apache Kafka" bench/kafka/pom.xml kafka; fi
 azure_emulator
