@@ -185,9 +185,16 @@ async fn coordinate(store: &dyn MetadataStore, step: Step, version: &mut i64) ->
             write!(said, "{:?}", store.claim_objects(SessionId(session), &[object]).await)
         }
         Step::Collect { session, limit } => {
-            let claimed = store.claim_unreferenced(SessionId(session), limit).await;
+            // In the order of slots, and with what stands first in it: the order of times is each clock's own.
+            let claimed = store.claim_unreferenced(SessionId(session), 0, u32::MAX).await.map(|mut found| {
+                found.sort_by_key(|object| (object.session, object.lane_sequence));
+                found
+            });
             let forgotten = match &claimed {
-                Ok(keys) => Some(store.forget_tombstones(SessionId(session), keys).await),
+                Ok(found) => {
+                    let some = &found[..found.len().min(limit as usize)];
+                    Some(store.forget_objects(SessionId(session), some).await)
+                }
                 Err(_) => None,
             };
             write!(said, "{claimed:?} {forgotten:?}")
