@@ -1,11 +1,12 @@
 //! The metadata store: the truth about topics, leases, segments and producers.
 //!
 //! Every method of the traits below is one transaction, named in the domain's words; it either happened
-//! (`Ok`), definitely did not happen (any error but [`StoreError::Unknown`]), or its outcome is open. SQLite
-//! and a small in-memory model implement them and pass one conformance suite ([`conformance`]).
+//! (`Ok`), definitely did not happen (any error but [`StoreError::Unknown`]), or its outcome is open. SQLite,
+//! PostgreSQL and a small in-memory model implement them and pass one conformance suite ([`conformance`]).
 
 pub mod conformance;
 mod error;
+mod log_changes;
 mod memory;
 mod postgres;
 mod segments;
@@ -14,6 +15,9 @@ mod sqlite;
 mod topics;
 
 pub use error::StoreError;
+pub use log_changes::{
+    LogChangeOutcome, LogChanges, LogStartMove, NewRange, RangesReplacement, SegmentRewrite, SnapshotAt,
+};
 pub use memory::{FailPoint, MemoryStore};
 pub use postgres::{PostgresOpenError, PostgresOptions, PostgresStore};
 pub use segments::{
@@ -34,6 +38,6 @@ const SNAPSHOTS_KEPT: usize = 2;
 const DELETIONS_TOLD_FOR_MS: i64 = 86_400_000;
 
 /// All of metadata, as the broker holds it.
-pub trait MetadataStore: Topics + Sessions + Segments {}
+pub trait MetadataStore: Topics + Sessions + Segments + LogChanges {}
 
-impl<T: Topics + Sessions + Segments> MetadataStore for T {}
+impl<T: Topics + Sessions + Segments + LogChanges> MetadataStore for T {}

@@ -116,8 +116,11 @@ pub struct FoundObject {
 pub enum Claim {
     /// A segment that has ranges: the object is data.
     Referenced,
-    /// It never commits and nothing refers to it: a tombstone holds its key, put there by this call or an earlier one, or
-    /// its slot is taken by another key. The object may be deleted.
+    /// It had ranges, or was refused all of them: nothing refers to it, but somebody may still be reading. Leave it to
+    /// `claim_unreferenced`, which knows for how long.
+    Retired,
+    /// It never commits: a tombstone holds its slot, put there by this call or an earlier one, or another key does. The
+    /// object may be deleted.
     Garbage,
     /// The database does not know the session in its key: it may be the wrong database. Delete nothing.
     UnknownSession,
@@ -169,32 +172,40 @@ pub struct LastSegment {
 pub trait Segments: Send + Sync + 'static {
     /// Commits segments of one session in order, in one transaction. `Fenced` if the session is not active (nothing
     /// happened). Each range is a compare-and-set on its partition's row (session, leader epoch, `next_offset`, not
-    /// deleted); one that fails is rejected alone. A segment whose ranges were all rejected still gets its row (so
-    /// that its object is garbage with a name). A segment whose key has a tombstone: all its ranges are
-    /// `OffsetMismatch`. Within a call a later segment sees the effects of an earlier one. Durable when it returns.
+    /// deleted); one that fails is rejected alone. A segment whose ranges were all rejected still gets its row, retired (so
+    /// that its object is garbage with a name). A segment whose slot is taken, by a tombstone or by whatever: all its ranges
+    /// are `OffsetMismatch`. Within a call a later segment sees the effects of an earlier one. Durable when it returns.
     async fn commit_segments(
         &self,
         session: SessionId,
         segments: &[SegmentCommit],
     ) -> Result<CommitOutcome, StoreError>;
 
-    /// Settles segments whose commit lost its reply: inserts a tombstone under each key; a conflict means the row
-    /// that is there tells. `Fenced` if the session is not active: the outcome stays unknown to this agent.
+    /// Settles segments whose commit lost its reply: inserts a tombstone in each slot; a conflict means the row
+    /// that is there tells, and another key there that this one never commits. Of an object that came in several parts
+    /// (`replace_ranges`) it tells of all. `Fenced` if the session is not active: the outcome stays unknown to this agent.
     async fn resolve_commit(&self, session: SessionId, segments: &[SegmentRef]) -> Result<Vec<Resolution>, StoreError>;
 
-    /// Claims objects for garbage collection, in one transaction: each key without a row gets a tombstone under its slot, so
-    /// that a commit of it that is still under way is refused; a segment without any range left becomes a
-    /// tombstone. A key whose session is unknown gets nothing. `Fenced` if `session`, which asks, is not active.
+    /// Claims objects for garbage collection, in one transaction: each slot without a row gets a tombstone, so
+    /// that a commit of it that is still under way is refused. A key whose session is unknown gets nothing. `Fenced` if
+    /// `session`, which asks, is not active.
     async fn claim_objects(&self, session: SessionId, objects: &[FoundObject]) -> Result<Vec<Claim>, StoreError>;
 
-    /// Keys of at most `limit` segments that have no ranges (all were rejected, or their topics are purged), each turned
-    /// into a tombstone by this call or an earlier one, whose objects were not forgotten yet. Their objects may be
-    /// deleted. `Fenced` if `session` is not active.
-    async fn claim_unreferenced(&self, session: SessionId, limit: u32) -> Result<Vec<String>, StoreError>;
+    /// At most `limit` objects that nothing refers to and nothing ever will, which were not forgotten yet: segments that were
+    /// retired at least `older_than_ms` ago, by the database's clock (they lost their last range, or all were
+    /// rejected), the oldest first, then tombstones of sessions that are over. The objects may be deleted. `Fenced`
+    /// if `session` is not active.
+    async fn claim_unreferenced(
+        &self,
+        session: SessionId,
+        older_than_ms: i64,
+        limit: u32,
+    ) -> Result<Vec<FoundObject>, StoreError>;
 
-    /// The objects under these keys are gone: removes their tombstones, but only where the session that would have
-    /// committed them is no longer active. Returns how many went. `Fenced` if `session` is not active.
-    async fn forget_tombstones(&self, session: SessionId, object_keys: &[String]) -> Result<u64, StoreError>;
+    /// These objects are gone: removes their rows, of retired segments at once (what was decided once is not tried
+    /// again), of tombstones only where the session that would have committed them is no longer active. Returns how
+    /// many went. `Fenced` if `session` is not active.
+    async fn forget_objects(&self, session: SessionId, objects: &[FoundObject]) -> Result<u64, StoreError>;
 
     /// Ranges of a partition that end after `from`, ascending, at most `limit`.
     async fn ranges_from(&self, key: PartitionKey, from: Offset, limit: u32) -> Result<Vec<RangeRow>, StoreError>;
@@ -213,6 +224,7 @@ pub trait Segments: Send + Sync + 'static {
     /// What the partition's producer state is rebuilt from.
     async fn producer_history(&self, key: PartitionKey) -> Result<ProducerHistory, StoreError>;
 
-    /// For every session that committed any segment, the highest lane sequence (for the bucket's own note of it).
+    /// For every session that committed any segment of its lane (rewrites do not count), the highest lane sequence (for the
+    /// bucket's own note of it). What was collected since counts too.
     async fn last_segments(&self) -> Result<Vec<LastSegment>, StoreError>;
 }

@@ -29,7 +29,7 @@ pub use ids::{
     LaneSequence, LeaderEpoch, Offset, OrganizationId, PartitionIndex, PartitionKey, ProducerEpoch, ProducerId,
     SessionId, TimestampMs, TopicId,
 };
-pub use key::{KeyError, ObjectKey};
+pub use key::{KeyError, ObjectKey, ObjectPurpose, REWRITE_SEQUENCE_BASE};
 pub use producer_entries::{PRODUCER_BATCHES_KEPT, ProducerBatch, decode_producer_entries, encode_producer_entries};
 pub use record_batch::{Compression, HEADER_BYTES, PlacedBatch, RecordBatchHeader, crc_matches, place};
 pub use record_check::{

@@ -7,8 +7,8 @@ mod samples;
 use bytes::Bytes;
 use samples::{identity, partition, plain_batch, sample_segment};
 use segment::{
-    Footer, FormatError, ObjectKey, OrganizationId, ProducerBatch, SessionId, decode_producer_entries,
-    encode_producer_entries, slice_batches, verify_range,
+    Footer, FormatError, ObjectKey, ObjectPurpose, OrganizationId, ProducerBatch, REWRITE_SEQUENCE_BASE, SessionId,
+    decode_producer_entries, encode_producer_entries, slice_batches, verify_range,
 };
 
 fn object() -> Bytes {
@@ -38,14 +38,22 @@ fn entries() -> Vec<ProducerBatch> {
     ]
 }
 
+fn object_key(purpose: ObjectPurpose, organization: i64, session: i64, lane_sequence: i64, unique: u64) -> ObjectKey {
+    let (organization, session) = (OrganizationId(organization), SessionId(session));
+    ObjectKey { organization, purpose, session, lane_sequence, unique }
+}
+
 fn keys() -> Vec<ObjectKey> {
-    let key = |organization, session, lane_sequence, unique| ObjectKey {
-        organization: OrganizationId(organization),
-        session: SessionId(session),
-        lane_sequence,
-        unique,
-    };
+    let key =
+        |organization, session, lane, unique| object_key(ObjectPurpose::Flush, organization, session, lane, unique);
     vec![key(1, 0, 0, 0), key(1, 7, 42, 0x9f86_d081_884c_7d65), key(12, i64::MAX, i64::MAX, u64::MAX)]
+}
+
+fn data_keys() -> Vec<ObjectKey> {
+    let key = |organization, session, number, unique| {
+        object_key(ObjectPurpose::Data, organization, session, REWRITE_SEQUENCE_BASE + number, unique)
+    };
+    vec![key(1, 0, 0, 0), key(1, 7, 42, 0x9f86_d081_884c_7d65), key(12, i64::MAX, (1 << 62) - 1, u64::MAX)]
 }
 
 #[test]
@@ -64,13 +72,17 @@ fn producer_entries_are_the_golden_ones() {
 
 #[test]
 fn object_keys_are_the_golden_ones() {
-    let golden: Vec<&str> = include_str!("golden/object-keys.txt").lines().collect();
-    let printed: Vec<String> = keys().iter().map(ObjectKey::to_string).collect();
-    assert_eq!(printed, golden);
-    for (key, text) in keys().iter().zip(golden) {
-        assert_eq!(ObjectKey::parse(text), Ok(*key));
+    let flushed = (keys(), include_str!("golden/object-keys.txt"));
+    for (keys, golden) in [flushed, (data_keys(), include_str!("golden/object-keys-data.txt"))] {
+        let golden: Vec<&str> = golden.lines().collect();
+        let printed: Vec<String> = keys.iter().map(ObjectKey::to_string).collect();
+        assert_eq!(printed, golden);
+        for (key, text) in keys.iter().zip(golden) {
+            assert_eq!(ObjectKey::parse(text), Ok(*key));
+            assert!(text.starts_with(&ObjectKey::prefix(key.organization, key.purpose)));
+        }
+        assert!(printed[1..].is_sorted() && printed[0] < printed[1]);
     }
-    assert!(printed[1..].is_sorted() && printed[0] < printed[1]);
 }
 
 #[test]
@@ -85,7 +97,9 @@ fn a_key_has_one_spelling() {
         "org-1/flush/0000000000000000007/0000000000000000042-9F86D081884C7D65",
         "org-1/flush/0000000000000000007/0000000000000000042-9f86d081884c7d65.tmp",
         "org-1/flush/+000000000000000007/0000000000000000042-9f86d081884c7d65",
-        "org-1/data/0000000000000000007/0000000000000000042-9f86d081884c7d65",
+        "org-1/other/0000000000000000007/0000000000000000042-9f86d081884c7d65",
+        // A number with its base would be the slot after the last.
+        "org-1/data/0000000000000000007/4611686018427387904-9f86d081884c7d65",
     ] {
         assert!(ObjectKey::parse(bad).is_err(), "{bad}");
     }

@@ -1,10 +1,11 @@
 //! Garbage collection: objects that no record refers to are removed from the bucket, by the protocol of tombstones.
 //!
-//! What is deleted is held by a tombstone first, in a metadata transaction: from then on its segment can never commit, and
-//! nothing refers to it. So age is a courtesy to uploads under way, not the safety. Two kinds: segments without ranges
-//! (all rejected, or their topics purged), known to metadata; and orphans (uploaded, never committed), which only a
-//! listing finds. A tombstone goes once its object is gone and the session that uploaded it is over. An object whose session
-//! the database does not know ends the collection: the database may be the wrong one.
+//! What is deleted can never be referred to again, by what metadata says of its slot. Two kinds: retired segments, whose last range
+//! is gone (deleted, replaced by a rewrite, or all were rejected), known to metadata; and orphans (uploaded, never committed),
+//! which only a listing finds, and which get a tombstone first, so that their segment never commits. So age is not the
+//! safety but a courtesy: to uploads under way, and to readers that still hold rows of a retired segment. A tombstone goes
+//! once its object is gone and the session that uploaded it is over. An object whose session the database does not know ends
+//! the collection: the database may be the wrong one.
 //!
 //! The agent with the lowest node id collects. Should two think so, each claim is still decided once.
 
@@ -79,10 +80,10 @@ impl Collector {
         let mut deleted = 0;
         loop {
             let limit = u32::try_from(CLAIM_MAX).unwrap_or(u32::MAX);
-            let keys = self.metadata.claim_unreferenced(self.status.session(), limit).await?;
-            self.delete(&keys).await?;
-            deleted += keys.len();
-            if keys.len() < CLAIM_MAX {
+            let found = self.metadata.claim_unreferenced(self.status.session(), self.grace_ms(), limit).await?;
+            self.delete(&found).await?;
+            deleted += found.len();
+            if found.len() < CLAIM_MAX {
                 return Ok(deleted);
             }
         }
@@ -114,7 +115,11 @@ impl Collector {
     fn is_young(&self, metadata: &opendal::Metadata) -> bool {
         let Some(modified) = metadata.last_modified() else { return false };
         let age = self.clock.now().saturating_sub(modified.into_inner().as_millisecond());
-        age < i64::try_from(self.grace.as_millis()).unwrap_or(i64::MAX)
+        age < self.grace_ms()
+    }
+
+    fn grace_ms(&self) -> i64 {
+        i64::try_from(self.grace.as_millis()).unwrap_or(i64::MAX)
     }
 
     async fn claim(&self, found: Vec<FoundObject>) -> Result<usize, CollectError> {
@@ -126,22 +131,22 @@ impl Collector {
             return Err(CollectError::UnknownSession(object.object_key.clone()));
         }
         let garbage = found.into_iter().zip(claims).filter(|(_, claim)| *claim == Claim::Garbage);
-        let keys: Vec<_> = garbage.map(|(object, _)| object.object_key).collect();
-        self.delete(&keys).await?;
-        Ok(keys.len())
+        let garbage: Vec<_> = garbage.map(|(object, _)| object).collect();
+        self.delete(&garbage).await?;
+        Ok(garbage.len())
     }
 
-    /// Deletes claimed objects, then their tombstones where nothing can come after.
-    async fn delete(&self, keys: &[String]) -> Result<(), CollectError> {
-        for key in keys {
-            match self.store.delete(key).await {
+    /// Deletes claimed objects, then their rows where nothing can come after.
+    async fn delete(&self, objects: &[FoundObject]) -> Result<(), CollectError> {
+        for object in objects {
+            match self.store.delete(&object.object_key).await {
                 Ok(()) => self.metrics.object_deleted(),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        if !keys.is_empty() {
-            self.metadata.forget_tombstones(self.status.session(), keys).await?;
+        if !objects.is_empty() {
+            self.metadata.forget_objects(self.status.session(), objects).await?;
         }
         Ok(())
     }

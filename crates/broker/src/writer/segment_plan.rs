@@ -8,8 +8,8 @@ use metadata::{RangeCommit, SegmentCommit, SegmentRef};
 use rand::Rng;
 use rand::rngs::StdRng;
 use segment::{
-    LaneSequence, ObjectKey, OrganizationId, ProducerBatch, RangeMeta, SegmentBuilder, SegmentIdentity, SessionId,
-    TimestampMs,
+    LaneSequence, ObjectKey, ObjectPurpose, OrganizationId, ProducerBatch, RangeMeta, SegmentBuilder, SegmentIdentity,
+    SessionId, TimestampMs,
 };
 use uuid::Uuid;
 
@@ -31,7 +31,8 @@ impl LaneIdentity {
     fn next_key(&mut self, organization: OrganizationId) -> (LaneSequence, Arc<str>) {
         let lane_sequence = self.next_sequence;
         self.next_sequence += 1;
-        let key = ObjectKey { organization, session: self.session, lane_sequence, unique: self.rng.random() };
+        let (session, unique) = (self.session, self.rng.random());
+        let key = ObjectKey { organization, purpose: ObjectPurpose::Flush, session, lane_sequence, unique };
         (lane_sequence, key.to_string().into())
     }
 }

@@ -7,7 +7,8 @@ use segment::{LaneSequence, LeaderEpoch, Offset, OrganizationId, PartitionIndex,
 use uuid::Uuid;
 
 use crate::{
-    LeaseRow, MetadataStore, NewTopic, RangeCommit, RangeOutcome, Registration, SegmentCommit, SegmentRef, TopicRow,
+    FoundObject, LeaseRow, MetadataStore, NewTopic, RangeCommit, RangeOutcome, Registration, SegmentCommit, SegmentRef,
+    TopicRow,
 };
 
 /// An agent that says something in every field.
@@ -119,4 +120,15 @@ pub async fn commit(
     let mut outcome = store.commit_segments(session, &segments).await.expect("commit answers");
     assert_eq!(outcome.segments.len(), 1);
     outcome.segments.remove(0)
+}
+
+/// The object of [`segment`], as a listing finds it.
+pub fn found(session: SessionId, lane_sequence: LaneSequence) -> FoundObject {
+    let object_key = object_key(session, lane_sequence);
+    FoundObject { session, lane_sequence, organization: OrganizationId::DEFAULT, object_key }
+}
+
+/// What may be collected without any grace.
+pub async fn unreferenced(store: &dyn MetadataStore, collector: SessionId) -> Vec<FoundObject> {
+    store.claim_unreferenced(collector, 0, 100).await.expect("claims are answered")
 }

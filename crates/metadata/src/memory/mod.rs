@@ -4,6 +4,7 @@
 //! clock and draws no random number (both are arguments), so that a simulation over it repeats exactly. Nothing
 //! survives the process.
 
+mod log_changes;
 mod segments;
 mod sessions;
 mod topics;
@@ -21,7 +22,7 @@ use tokio::sync::watch;
 
 use crate::{LaneReport, Registration, StoreError, TopicRow};
 
-/// How the next segment commit, resolution, hand-over or fence goes wrong; see [`MemoryStore::fail_next`].
+/// How the next segment commit, resolution, change of a log, hand-over or fence goes wrong; see [`MemoryStore::fail_next`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailPoint {
     /// It does not happen, and the caller is told so (`NotCommitted`).
@@ -68,8 +69,8 @@ impl MemoryStore {
         }
     }
 
-    /// Lets the next `commit_segments`, `resolve_commit`, `hand_over_leases` or `fence_session`, whichever comes first, fail
-    /// in this way. Repeated calls queue: one fail point per such call.
+    /// Lets the next `commit_segments`, `resolve_commit`, `move_log_starts`, `replace_ranges`, `hand_over_leases` or
+    /// `fence_session`, whichever comes first, fail in this way. Repeated calls queue: one fail point per such call.
     pub fn fail_next(&self, point: FailPoint) {
         self.faults.lock().next.push_back(point);
     }
@@ -164,7 +165,6 @@ struct State {
     node_ids: BTreeMap<String, i32>,
     sessions: BTreeMap<SessionId, Session>,
     segments: BTreeMap<Slot, Segment>,
-    object_keys: BTreeMap<String, Slot>,
     ranges: BTreeMap<(PartitionKey, Offset), Range>,
     snapshots: BTreeMap<(PartitionKey, Offset), bytes::Bytes>,
     next_producer_id: ProducerId,
@@ -182,6 +182,8 @@ struct Partition {
     next_offset: Offset,
     log_start_offset: Offset,
     last_append_time: TimestampMs,
+    /// Where its last commit went.
+    last_segment: Option<Slot>,
     deleted: bool,
     changed: i64,
 }
@@ -198,13 +200,26 @@ struct Session {
 }
 
 struct Segment {
-    tombstone: bool,
+    object_key: String,
+    kind: Kind,
+    /// When it became what it is.
+    since: TimestampMs,
+}
+
+/// What a slot holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It never commits.
+    Tombstone,
+    /// It has ranges.
+    Committed,
+    /// It has none any more, or never had, and never will.
+    Retired,
 }
 
 struct Range {
     row: crate::RangeRow,
-    session: SessionId,
-    lane_sequence: LaneSequence,
+    slot: Slot,
     producers: bytes::Bytes,
 }
 
@@ -237,6 +252,7 @@ impl State {
                     next_offset: 0,
                     log_start_offset: 0,
                     last_append_time: -1,
+                    last_segment: None,
                     deleted: false,
                     changed,
                 },

@@ -1,11 +1,12 @@
 //! Segment commits, their resolution, and the reads over ranges in the in-memory model.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use async_trait::async_trait;
-use segment::{LaneSequence, Offset, PartitionKey, SessionId, TimestampMs};
+use bytes::Bytes;
+use segment::{LaneSequence, Offset, PartitionKey, REWRITE_SEQUENCE_BASE, SessionId, TimestampMs};
 
-use super::{MemoryStore, Range, Segment, Slot, State};
+use super::{Kind, MemoryStore, Range, Segment, Slot, State};
 use crate::{
     Claim, CommitOutcome, CommittedRange, FoundObject, LastSegment, ProducerHistory, RangeCommit, RangeOutcome,
     RangeRow, Resolution, SNAPSHOTS_KEPT, SegmentCommit, SegmentRef, Segments, StoreError,
@@ -18,56 +19,58 @@ impl Segments for MemoryStore {
         session: SessionId,
         segments: &[SegmentCommit],
     ) -> Result<CommitOutcome, StoreError> {
+        let now = (self.clock)();
         self.run_commit_of(session, |state| {
             state.require_active(session)?;
-            let segments = segments.iter().map(|segment| state.commit_segment(session, segment)).collect();
+            let segments = segments.iter().map(|segment| state.commit_segment(session, segment, now)).collect();
             Ok(CommitOutcome { segments })
         })
     }
 
     async fn resolve_commit(&self, session: SessionId, segments: &[SegmentRef]) -> Result<Vec<Resolution>, StoreError> {
+        let now = (self.clock)();
         self.run_commit_of(session, |state| {
             state.require_active(session)?;
-            Ok(segments.iter().map(|segment| state.resolve_segment(session, segment)).collect())
+            Ok(segments.iter().map(|segment| state.resolve_segment(session, segment, now)).collect())
         })
     }
 
     async fn claim_objects(&self, session: SessionId, objects: &[FoundObject]) -> Result<Vec<Claim>, StoreError> {
+        let now = (self.clock)();
         let mut state = self.begin()?;
         state.require_active(session)?;
-        Ok(objects.iter().map(|object| state.claim(object)).collect())
+        Ok(objects.iter().map(|object| state.claim(object, now)).collect())
     }
 
-    async fn claim_unreferenced(&self, session: SessionId, limit: u32) -> Result<Vec<String>, StoreError> {
-        let mut state = self.begin()?;
+    async fn claim_unreferenced(
+        &self,
+        session: SessionId,
+        older_than_ms: i64,
+        limit: u32,
+    ) -> Result<Vec<FoundObject>, StoreError> {
+        let retired_until = (self.clock)().saturating_sub(older_than_ms);
+        let state = self.begin()?;
         state.require_active(session)?;
-        let is_garbage = |slot: &Slot| match state.segments.get(slot) {
-            Some(segment) if segment.tombstone => !state.is_active(slot.0),
-            Some(_) => !state.has_ranges(*slot),
-            None => false,
+        let is_garbage = |slot: &Slot, segment: &Segment| match segment.kind {
+            Kind::Committed => false,
+            Kind::Retired => segment.since <= retired_until,
+            Kind::Tombstone => !state.is_active(slot.0),
         };
-        let garbage = state.object_keys.iter().filter(|(_, slot)| is_garbage(slot)).take(limit as usize);
-        let garbage: Vec<(String, Slot)> = garbage.map(|(key, slot)| (key.clone(), *slot)).collect();
-        for (_, slot) in &garbage {
-            state.bury(*slot);
-        }
-        Ok(garbage.into_iter().map(|(key, _)| key).collect())
+        let mut garbage: Vec<_> = state.segments.iter().filter(|(slot, segment)| is_garbage(slot, segment)).collect();
+        garbage.sort_by_key(|(slot, segment)| (segment.kind == Kind::Tombstone, segment.since, **slot));
+        let found = |(slot, segment): (&Slot, &Segment)| FoundObject {
+            session: slot.0,
+            lane_sequence: slot.1,
+            organization: slot.2,
+            object_key: segment.object_key.clone(),
+        };
+        Ok(garbage.into_iter().take(limit as usize).map(found).collect())
     }
 
-    async fn forget_tombstones(&self, session: SessionId, object_keys: &[String]) -> Result<u64, StoreError> {
+    async fn forget_objects(&self, session: SessionId, objects: &[FoundObject]) -> Result<u64, StoreError> {
         let mut state = self.begin()?;
         state.require_active(session)?;
-        let mut gone = 0;
-        for key in object_keys {
-            let Some(slot) = state.object_keys.get(key).copied() else { continue };
-            let is_tombstone = state.segments.get(&slot).is_some_and(|segment| segment.tombstone);
-            if is_tombstone && !state.is_active(slot.0) {
-                state.segments.remove(&slot);
-                state.object_keys.remove(key);
-                gone += 1;
-            }
-        }
-        Ok(gone)
+        Ok(objects.iter().map(|object| u64::from(state.forget(object))).sum())
     }
 
     async fn ranges_from(&self, key: PartitionKey, from: Offset, limit: u32) -> Result<Vec<RangeRow>, StoreError> {
@@ -115,7 +118,7 @@ impl Segments for MemoryStore {
         let state = self.begin()?;
         let mut last: BTreeMap<SessionId, LaneSequence> = BTreeMap::new();
         for ((session, lane_sequence, _), segment) in &state.segments {
-            if !segment.tombstone {
+            if segment.kind != Kind::Tombstone && *lane_sequence < REWRITE_SEQUENCE_BASE {
                 last.insert(*session, *lane_sequence);
             }
         }
@@ -128,23 +131,44 @@ impl Segments for MemoryStore {
 }
 
 impl State {
-    /// A segment takes its slot and its object key, or, where either is taken, has no effect at all.
-    fn commit_segment(&mut self, session: SessionId, segment: &SegmentCommit) -> Vec<RangeOutcome> {
+    /// A segment takes its slot or, where that is taken, has no effect at all.
+    fn commit_segment(&mut self, session: SessionId, segment: &SegmentCommit, now: TimestampMs) -> Vec<RangeOutcome> {
         let slot = (session, segment.lane_sequence, segment.organization);
-        if self.segments.contains_key(&slot) || self.object_keys.contains_key(&segment.object_key) {
+        if !self.take_slot(slot, &segment.object_key, Kind::Committed, now) {
             return vec![RangeOutcome::OffsetMismatch; segment.ranges.len()];
         }
-        self.segments.insert(slot, Segment { tombstone: false });
-        self.object_keys.insert(segment.object_key.clone(), slot);
-        segment.ranges.iter().map(|range| self.commit_range(session, segment, range)).collect()
+        let outcomes: Vec<_> = segment.ranges.iter().map(|range| self.commit_range(slot, segment, range)).collect();
+        if !outcomes.contains(&RangeOutcome::Accepted) {
+            self.retire_empty([slot], now);
+        }
+        outcomes
+    }
+
+    /// Puts a row where none is; whether it did.
+    pub(super) fn take_slot(&mut self, slot: Slot, object_key: &str, kind: Kind, now: TimestampMs) -> bool {
+        let Entry::Vacant(free) = self.segments.entry(slot) else { return false };
+        free.insert(Segment { object_key: object_key.to_owned(), kind, since: now });
+        true
+    }
+
+    /// Retires those of these segments that have no range.
+    pub(super) fn retire_empty(&mut self, slots: impl IntoIterator<Item = Slot>, now: TimestampMs) {
+        for slot in slots.into_iter().collect::<BTreeSet<_>>() {
+            let is_empty = !self.ranges.values().any(|range| range.slot == slot);
+            if let Some(segment) =
+                self.segments.get_mut(&slot).filter(|found| is_empty && found.kind == Kind::Committed)
+            {
+                (segment.kind, segment.since) = (Kind::Retired, now);
+            }
+        }
     }
 
     /// The compare-and-set of one partition, and the rows that come with it.
-    fn commit_range(&mut self, session: SessionId, segment: &SegmentCommit, range: &RangeCommit) -> RangeOutcome {
+    fn commit_range(&mut self, slot: Slot, segment: &SegmentCommit, range: &RangeCommit) -> RangeOutcome {
         let Some(partition) = self.partitions.get_mut(&range.key).filter(|p| !p.deleted) else {
             return RangeOutcome::TopicDeleted;
         };
-        if partition.session != Some(session) || partition.leader_epoch != range.leader_epoch {
+        if partition.session != Some(slot.0) || partition.leader_epoch != range.leader_epoch {
             return RangeOutcome::NotLeader;
         }
         if partition.next_offset != range.base_offset {
@@ -152,6 +176,7 @@ impl State {
         }
         partition.next_offset = range.next_offset;
         partition.last_append_time = partition.last_append_time.max(range.append_time);
+        partition.last_segment = Some(slot);
         let row = RangeRow {
             base_offset: range.base_offset,
             next_offset: range.next_offset,
@@ -162,16 +187,17 @@ impl State {
             checksum: range.checksum,
             max_timestamp: range.max_timestamp,
         };
-        let row = Range { row, session, lane_sequence: segment.lane_sequence, producers: range.producers.clone() };
+        let row = Range { row, slot, producers: range.producers.clone() };
         self.ranges.insert((range.key, range.base_offset), row);
         if let Some(snapshot) = &range.snapshot {
-            self.snapshots.insert((range.key, range.next_offset), snapshot.clone());
-            self.drop_old_snapshots(range.key);
+            self.insert_snapshot(range.key, range.next_offset, snapshot.clone());
         }
         RangeOutcome::Accepted
     }
 
-    fn drop_old_snapshots(&mut self, key: PartitionKey) {
+    /// And drops those that it makes superfluous.
+    pub(super) fn insert_snapshot(&mut self, key: PartitionKey, as_of_offset: Offset, snapshot: Bytes) {
+        self.snapshots.insert((key, as_of_offset), snapshot);
         let newest_first = self.snapshots.range((key, 0)..=(key, Offset::MAX)).rev().map(|(id, _)| *id);
         for old in newest_first.skip(SNAPSHOTS_KEPT).collect::<Vec<_>>() {
             self.snapshots.remove(&old);
@@ -180,56 +206,45 @@ impl State {
 
     /// Puts a tombstone where nothing is, and reads what is there otherwise. A slot that another object took can
     /// never be this object's, so that is a failure too.
-    fn resolve_segment(&mut self, session: SessionId, segment: &SegmentRef) -> Resolution {
-        let own_slot = (session, segment.lane_sequence, segment.organization);
-        let Some(slot) = self.object_keys.get(&segment.object_key).copied() else {
-            if let Entry::Vacant(free) = self.segments.entry(own_slot) {
-                free.insert(Segment { tombstone: true });
-                self.object_keys.insert(segment.object_key.clone(), own_slot);
-            }
-            return Resolution::Failed;
-        };
-        if self.segments.get(&slot).is_none_or(|found| found.tombstone) {
+    fn resolve_segment(&mut self, session: SessionId, segment: &SegmentRef, now: TimestampMs) -> Resolution {
+        let slot = (session, segment.lane_sequence, segment.organization);
+        self.take_slot(slot, &segment.object_key, Kind::Tombstone, now);
+        let committed = |found: &&Segment| found.object_key == segment.object_key && found.kind != Kind::Tombstone;
+        if self.segments.get(&slot).filter(committed).is_none() {
             return Resolution::Failed;
         }
-        let in_slot =
-            |key: &PartitionKey, range: &Range| (range.session, range.lane_sequence, key.organization) == slot;
-        let found = self.ranges.iter().filter(|((key, _), range)| in_slot(key, range));
+        let found = self.ranges.iter().filter(|(_, range)| range.slot == slot);
         Resolution::Committed(found.map(|((key, base), _)| CommittedRange { key: *key, base_offset: *base }).collect())
     }
 
     /// See `claim_objects`.
-    fn claim(&mut self, object: &FoundObject) -> Claim {
+    fn claim(&mut self, object: &FoundObject, now: TimestampMs) -> Claim {
         if !self.sessions.contains_key(&object.session) {
             return Claim::UnknownSession;
         }
-        let own_slot = (object.session, object.lane_sequence, object.organization);
-        let Some(slot) = self.object_keys.get(&object.object_key).copied() else {
-            if let Entry::Vacant(free) = self.segments.entry(own_slot) {
-                free.insert(Segment { tombstone: true });
-                self.object_keys.insert(object.object_key.clone(), own_slot);
-            }
-            return Claim::Garbage;
-        };
-        if self.has_ranges(slot) {
-            return Claim::Referenced;
+        let slot = (object.session, object.lane_sequence, object.organization);
+        self.take_slot(slot, &object.object_key, Kind::Tombstone, now);
+        match self.segments.get(&slot).filter(|found| found.object_key == object.object_key).map(|found| found.kind) {
+            Some(Kind::Committed) => Claim::Referenced,
+            Some(Kind::Retired) => Claim::Retired,
+            Some(Kind::Tombstone) | None => Claim::Garbage,
         }
-        self.bury(slot);
-        Claim::Garbage
     }
 
-    fn has_ranges(&self, slot: Slot) -> bool {
-        self.ranges.iter().any(|((key, _), range)| (range.session, range.lane_sequence, key.organization) == slot)
-    }
-
-    /// Turns a segment into a tombstone, but remembers that its session committed it.
-    fn bury(&mut self, slot: Slot) {
-        let Some(segment) = self.segments.get_mut(&slot) else { return };
-        if !std::mem::replace(&mut segment.tombstone, true)
-            && let Some(session) = self.sessions.get_mut(&slot.0)
-        {
+    /// See `forget_objects`.
+    fn forget(&mut self, object: &FoundObject) -> bool {
+        let slot = (object.session, object.lane_sequence, object.organization);
+        let found = self.segments.get(&slot).filter(|found| found.object_key == object.object_key);
+        match found.map(|found| found.kind) {
+            Some(Kind::Retired) => {}
+            Some(Kind::Tombstone) if !self.is_active(slot.0) => {}
+            _ => return false,
+        }
+        let is_retired = self.segments.remove(&slot).is_some_and(|segment| segment.kind == Kind::Retired);
+        if let Some(session) = self.sessions.get_mut(&slot.0).filter(|_| is_retired && slot.1 < REWRITE_SEQUENCE_BASE) {
             session.last_collected = session.last_collected.max(slot.1);
         }
+        true
     }
 
     /// Ranges of a partition that end after `from`, ascending.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use segment::{LeaderEpoch, Offset, PartitionKey, ProducerId, SessionId, TimestampMs};
+use segment::{LeaderEpoch, PartitionKey, ProducerId, SessionId, TimestampMs};
 
 use super::{MemoryStore, Session, State};
 use crate::{
@@ -232,14 +232,14 @@ impl State {
 
     fn lease_row(&self, key: PartitionKey) -> Option<LeaseRow> {
         let partition = self.partitions.get(&key)?;
-        let last_range = self.ranges.range((key, 0)..=(key, Offset::MAX)).next_back();
+        let last_segment = partition.last_segment.and_then(|slot| self.segments.get(&slot));
         Some(LeaseRow {
             key,
             leader_epoch: partition.leader_epoch,
             next_offset: partition.next_offset,
             log_start_offset: partition.log_start_offset,
             last_append_time: partition.last_append_time,
-            last_object: last_range.map(|(_, range)| range.row.object_key.clone()).unwrap_or_default(),
+            last_object: last_segment.map(|segment| segment.object_key.clone()).unwrap_or_default(),
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use segment::{LeaderEpoch, Offset, OrganizationId, PartitionIndex, PartitionKey, TopicId};
+use segment::{LeaderEpoch, Offset, OrganizationId, PartitionIndex, PartitionKey, TimestampMs, TopicId};
 
 use super::{MemoryStore, State, Topic};
 use crate::{CreatePartitionsError, CreateTopicError, DeleteTopicError, NewTopic, StoreError, TopicRow, Topics};
@@ -99,11 +99,12 @@ impl Topics for MemoryStore {
     }
 
     async fn purge_deleted(&self, rows: u32) -> Result<u64, StoreError> {
+        let now = (self.clock)();
         let mut state = self.begin()?;
         let deleted: Vec<_> = state.topics.iter().filter(|(_, t)| t.deleted).map(|(key, _)| *key).collect();
         let mut purged = 0;
         for (organization, topic_id) in deleted {
-            purged += state.purge_topic(organization, topic_id, u64::from(rows) - purged);
+            purged += state.purge_topic(organization, topic_id, u64::from(rows) - purged, now);
             if purged >= u64::from(rows) {
                 break;
             }
@@ -126,10 +127,11 @@ impl Topics for MemoryStore {
 
 impl State {
     /// Deletes at most `budget` rows of a deleted topic, its own row last; returns how many went.
-    fn purge_topic(&mut self, organization: OrganizationId, topic_id: TopicId, budget: u64) -> u64 {
+    fn purge_topic(&mut self, organization: OrganizationId, topic_id: TopicId, budget: u64, now: TimestampMs) -> u64 {
         let belongs = |key: &PartitionKey| key.organization == organization && key.topic_id == topic_id;
         let mut left = budget;
-        remove_some(&mut self.ranges, |(key, _)| belongs(key), &mut left);
+        let ranges = remove_some(&mut self.ranges, |(key, _)| belongs(key), &mut left);
+        self.retire_empty(ranges.iter().map(|range| range.slot), now);
         remove_some(&mut self.snapshots, |(key, _)| belongs(key), &mut left);
         remove_some(&mut self.leader_epochs, |(key, _)| belongs(key), &mut left);
         remove_some(&mut self.partitions, belongs, &mut left);
@@ -139,13 +141,15 @@ impl State {
 }
 
 /// Removes at most `left` entries whose key matches, and counts `left` down.
-fn remove_some<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, matches: impl Fn(&K) -> bool, left: &mut u64) {
+fn remove_some<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, matches: impl Fn(&K) -> bool, left: &mut u64) -> Vec<V> {
     let keys: Vec<K> = map.keys().filter(|key| matches(key)).cloned().collect();
+    let mut removed = Vec::new();
     for key in keys {
         if *left == 0 {
-            return;
+            break;
         }
-        map.remove(&key);
+        removed.extend(map.remove(&key));
         *left -= 1;
     }
+    removed
 }

@@ -6,7 +6,7 @@
 //! but its own row. With a pooler before the database ([`link`]) the same transactions take more round trips.
 //!
 //! Lock order, the same everywhere, so that no two transactions wait for each other: the version row (of transactions
-//! that raise it), then sessions, then partitions by (topic id, partition). READ COMMITTED: a statement that waited for a
+//! that raise it), then sessions, then partitions by (topic id, partition), then segments by slot. READ COMMITTED: a statement that waited for a
 //! lock sees the row as it is then, and its conditions are checked again against that.
 
 mod changes;
@@ -15,6 +15,7 @@ mod connect;
 mod connection;
 mod garbage;
 mod link;
+mod log_changes;
 mod migrate;
 mod open;
 mod segments;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt;
-use segment::{Offset, PartitionKey, SessionId, TimestampMs};
+use segment::{Offset, PartitionKey, REWRITE_SEQUENCE_BASE, SessionId, TimestampMs};
 use sqlx::postgres::PgRow;
 
 use super::{
@@ -14,8 +14,8 @@ use super::{
     not_committed, require_active,
 };
 use crate::{
-    Claim, CommitOutcome, CommittedRange, FoundObject, LastSegment, ProducerHistory, RangeRow, Resolution,
-    SegmentCommit, SegmentRef, Segments, StoreError,
+    Claim, CommitOutcome, CommittedRange, FoundObject, LastSegment, ProducerHistory, RangeOutcome, RangeRow,
+    Resolution, SegmentCommit, SegmentRef, Segments, StoreError,
 };
 
 #[async_trait]
@@ -28,7 +28,14 @@ impl Segments for PostgresStore {
         let segments = segments.to_vec();
         match segments.as_slice() {
             [segment] if segment.ranges.iter().all(|range| range.snapshot.is_none()) => {
-                self.commits.run_alone(move |connection| commit_alone(connection, session, segments).boxed()).await
+                let slot = (session.0, segment.lane_sequence, segment.organization.0);
+                let commit =
+                    self.commits.run_alone(move |connection| commit_alone(connection, session, segments).boxed());
+                let outcome = commit.await?;
+                if is_empty(&outcome.segments[0]) {
+                    self.retire_rejected(slot).await;
+                }
+                Ok(outcome)
             }
             _ => self.commits.transact(move |connection| commit_several(connection, session, segments).boxed()).await,
         }
@@ -55,34 +62,35 @@ impl Segments for PostgresStore {
         self.write(move |connection| {
             async move {
                 require_active(connection, session).await?;
-                let mut claims = Vec::with_capacity(objects.len());
-                for object in &objects {
-                    claims.push(garbage::claim(connection, object).await?);
-                }
-                Ok(claims)
+                garbage::claim(connection, &objects).await
             }
             .boxed()
         })
         .await
     }
 
-    async fn claim_unreferenced(&self, session: SessionId, limit: u32) -> Result<Vec<String>, StoreError> {
-        self.write(move |connection| {
-            async move {
-                require_active(connection, session).await?;
-                garbage::claim_unreferenced(connection, limit).await
-            }
-            .boxed()
-        })
-        .await
+    /// A read: what it answers stays true.
+    async fn claim_unreferenced(
+        &self,
+        session: SessionId,
+        older_than_ms: i64,
+        limit: u32,
+    ) -> Result<Vec<FoundObject>, StoreError> {
+        let find = sqlx::query(garbage::SELECT_UNREFERENCED).bind(session.0).bind(older_than_ms).bind(i64::from(limit));
+        let rows = self.read_all(find).await?;
+        if rows.is_empty() {
+            return Err(StoreError::Fenced);
+        }
+        let found = rows.iter().map(garbage::found_object).collect::<Result<Vec<_>, _>>()?;
+        Ok(found.into_iter().flatten().collect())
     }
 
-    async fn forget_tombstones(&self, session: SessionId, object_keys: &[String]) -> Result<u64, StoreError> {
-        let object_keys = object_keys.to_vec();
+    async fn forget_objects(&self, session: SessionId, objects: &[FoundObject]) -> Result<u64, StoreError> {
+        let objects = objects.to_vec();
         self.write(move |connection| {
             async move {
                 require_active(connection, session).await?;
-                garbage::forget_tombstones(connection, object_keys).await
+                garbage::forget(connection, &objects).await
             }
             .boxed()
         })
@@ -170,11 +178,29 @@ impl Segments for PostgresStore {
     }
 
     async fn last_segments(&self) -> Result<Vec<LastSegment>, StoreError> {
-        let rows = self.read_all(sqlx::query(garbage::SELECT_LAST)).await?;
+        let rows = self.read_all(sqlx::query(garbage::SELECT_LAST).bind(REWRITE_SEQUENCE_BASE)).await?;
         let last =
             |row: &PgRow| Ok(LastSegment { session: SessionId(column(row, 0)?), lane_sequence: column(row, 1)? });
         rows.iter().map(last).collect()
     }
+}
+
+impl PostgresStore {
+    /// Retires a segment that was committed alone with nothing in it. Should this not happen, its object is found by the next
+    /// listing, and retired then.
+    async fn retire_rejected(&self, slot: garbage::Slot) {
+        let retire = self
+            .commits
+            .transact(move |connection| async move { garbage::retire_empty(connection, &[slot]).await }.boxed());
+        if let Err(error) = retire.await {
+            tracing::debug!(%error, "a segment whose ranges were all rejected was not retired");
+        }
+    }
+}
+
+/// Whether a segment got no range at all.
+fn is_empty(outcomes: &[RangeOutcome]) -> bool {
+    !outcomes.contains(&RangeOutcome::Accepted)
 }
 
 async fn commit_alone(
@@ -205,6 +231,9 @@ async fn commit_several(
             Committed::Fenced => return Err(StoreError::Fenced),
             Committed::Ranges(ranges) => outcomes.push(ranges),
         }
+        if outcomes.last().is_some_and(|ranges| is_empty(ranges)) {
+            garbage::retire_empty(connection, &[(session.0, segment.lane_sequence, segment.organization.0)]).await?;
+        }
         commit::drop_snapshots(connection, segment).await?;
     }
     Ok(CommitOutcome { segments: outcomes })
@@ -218,23 +247,22 @@ async fn resolve_segment(
     session: SessionId,
     segment: &SegmentRef,
 ) -> Result<Resolution, StoreError> {
+    let slot = |sql| sqlx::query(sql).bind(session.0).bind(segment.lane_sequence).bind(segment.organization.0);
     let insert = "
         INSERT INTO segments (session, lane_sequence, organization, object_key, kind, object_bytes, created_at)
         VALUES ($1, $2, $3, $4, 0, 0, (extract(epoch FROM clock_timestamp()) * 1000)::bigint) ON CONFLICT DO NOTHING";
-    let insert = sqlx::query(insert).bind(session.0).bind(segment.lane_sequence).bind(segment.organization.0);
-    changed(connection, insert.bind(segment.object_key.clone())).await?;
-    let committed = sqlx::query("SELECT 1 FROM segments WHERE object_key = $1 AND kind = 1");
-    let committed = committed.bind(segment.object_key.clone()).fetch_optional(&mut *connection).await;
+    changed(connection, slot(insert).bind(segment.object_key.clone())).await?;
+    let committed = "
+        SELECT 1 FROM segments
+         WHERE session = $1 AND lane_sequence = $2 AND organization = $3 AND object_key = $4 AND kind <> 0";
+    let committed = slot(committed).bind(segment.object_key.clone()).fetch_optional(&mut *connection).await;
     if committed.map_err(not_committed)?.is_none() {
         return Ok(Resolution::Failed);
     }
     let ranges = "
-        SELECT r.organization, r.topic_id, r.partition, r.base_offset
-          FROM segments AS s JOIN ranges AS r
-            ON r.session = s.session AND r.lane_sequence = s.lane_sequence AND r.organization = s.organization
-         WHERE s.object_key = $1 ORDER BY r.topic_id, r.partition, r.base_offset";
-    let rows =
-        sqlx::query(ranges).bind(segment.object_key.clone()).fetch_all(connection).await.map_err(not_committed)?;
+        SELECT organization, topic_id, partition, base_offset FROM ranges
+         WHERE session = $1 AND lane_sequence = $2 AND organization = $3 ORDER BY topic_id, partition, base_offset";
+    let rows = slot(ranges).fetch_all(connection).await.map_err(not_committed)?;
     let committed = |row| Ok(CommittedRange { key: key_columns(row, 0)?, base_offset: column(row, 3)? });
     Ok(Resolution::Committed(rows.iter().map(committed).collect::<Result<_, StoreError>>()?))
 }

@@ -5,7 +5,9 @@ use futures::FutureExt;
 use segment::{LeaderEpoch, OrganizationId, PartitionIndex, PartitionKey, TopicId};
 use sqlx::postgres::PgRow;
 
-use super::{PostgresStore, bind_key, changed, column, database_clock, link::Link, next_version, not_committed};
+use super::{
+    PostgresStore, bind_key, changed, column, database_clock, garbage, link::Link, next_version, not_committed,
+};
 use crate::{
     CreatePartitionsError, CreateTopicError, DELETIONS_TOLD_FOR_MS, DeleteTopicError, NewTopic, StoreError, TopicRow,
     Topics,
@@ -181,9 +183,14 @@ async fn create_partitions(
 /// Deletes at most `rows` rows of deleted topics, each topic's own row last. One agent at a time: the first one to lock a
 /// topic's row purges it, the others find it locked and leave it.
 async fn purge_deleted(connection: &mut Link, rows: u64) -> Result<u64, StoreError> {
-    const STEPS: [&str; 5] = [
-        "DELETE FROM ranges WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM ranges WHERE organization = $1 AND topic_id = $2 LIMIT $3))",
+    const RANGES: &str = "
+        WITH gone AS (
+            DELETE FROM ranges WHERE ctid = ANY (ARRAY(
+                SELECT ctid FROM ranges WHERE organization = $1 AND topic_id = $2
+                 ORDER BY partition, base_offset LIMIT $3))
+            RETURNING session, lane_sequence, organization)
+        SELECT session, lane_sequence, organization, count(*) FROM gone GROUP BY session, lane_sequence, organization";
+    const REST: [&str; 4] = [
         "DELETE FROM producer_snapshots WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM producer_snapshots WHERE organization = $1 AND topic_id = $2 LIMIT $3))",
         "DELETE FROM leader_epochs WHERE ctid = ANY (ARRAY(
@@ -200,13 +207,20 @@ async fn purge_deleted(connection: &mut Link, rows: u64) -> Result<u64, StoreErr
         let next = sqlx::query(next).fetch_optional(&mut *connection).await.map_err(not_committed)?;
         let Some(topic) = next else { break };
         let (organization, topic_id): (i64, uuid::Uuid) = (column(&topic, 0)?, column(&topic, 1)?);
-        for sql in STEPS {
-            let limit = i64::try_from(left).unwrap_or(i64::MAX);
-            let step = sqlx::query(sql).bind(organization).bind(topic_id).bind(limit);
-            left -= changed(connection, step).await?.min(left);
+        let step = |sql, left| {
+            sqlx::query(sql).bind(organization).bind(topic_id).bind(i64::try_from(left).unwrap_or(i64::MAX))
+        };
+        let mut slots = Vec::new();
+        for row in step(RANGES, left).fetch_all(&mut *connection).await.map_err(not_committed)? {
+            slots.push((column(&row, 0)?, column(&row, 1)?, column(&row, 2)?));
+            left = left.saturating_sub(u64::try_from(column::<i64>(&row, 3)?).unwrap_or(u64::MAX));
+        }
+        garbage::retire_empty(connection, &slots).await?;
+        for sql in REST {
             if left == 0 {
                 break;
             }
+            left -= changed(connection, step(sql, left)).await?.min(left);
         }
     }
     Ok(rows - left)

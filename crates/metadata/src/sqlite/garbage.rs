@@ -1,102 +1,108 @@
-//! Claims of garbage collection: nothing is deleted from the bucket but what a tombstone holds.
+//! What garbage collection rests on: which segments nothing refers to, and that it stays so.
 
-use sqlx::SqliteConnection;
+use std::collections::BTreeSet;
 
-use super::{column, database_clock, not_committed};
+use rusqlite::{Connection, params};
+use segment::{REWRITE_SEQUENCE_BASE, TimestampMs};
+
+use super::{
+    database_clock,
+    direct::{execute, first},
+};
 use crate::{Claim, FoundObject, StoreError};
 
-/// What is known of a key: whether it is a segment, and whether that has ranges.
-const SELECT_HOLDER: &str = "
-    SELECT s.kind, EXISTS (SELECT 1 FROM ranges AS r
-                            WHERE r.session = s.session AND r.lane_sequence = s.lane_sequence
-                              AND r.organization = s.organization)
-      FROM segments AS s WHERE s.object_key = $1";
+/// Session, lane sequence, organization.
+pub(super) type Slot = (i64, i64, i64);
 
-/// Remembers that the session committed it, before the last trace of that goes.
-const NOTE_COLLECTED: &str = "
-    UPDATE sessions SET last_collected = max(last_collected,
-               (SELECT lane_sequence FROM segments WHERE object_key = $1))
-     WHERE session = (SELECT session FROM segments WHERE object_key = $1)";
+const RETIRE: &str = "
+    UPDATE segments SET kind = 2, created_at = ?4
+     WHERE session = ?1 AND lane_sequence = ?2 AND organization = ?3 AND kind = 1
+       AND NOT EXISTS (SELECT 1 FROM ranges WHERE session = ?1 AND lane_sequence = ?2 AND organization = ?3)";
 
-pub(super) async fn claim(connection: &mut SqliteConnection, object: &FoundObject) -> Result<Claim, StoreError> {
-    let known = sqlx::query("SELECT 1 FROM sessions WHERE session = $1").bind(object.session.0);
-    if known.fetch_optional(&mut *connection).await.map_err(not_committed)?.is_none() {
-        return Ok(Claim::UnknownSession);
-    }
-    // A slot that another key took keeps this one from ever being committed.
-    let insert = "
-        INSERT INTO segments (session, lane_sequence, organization, object_key, kind, object_bytes, created_at)
-        VALUES ($1, $2, $3, $4, 0, 0, $5) ON CONFLICT DO NOTHING";
-    let insert = sqlx::query(insert).bind(object.session.0).bind(object.lane_sequence).bind(object.organization.0);
-    let insert = insert.bind(object.object_key.clone()).bind(database_clock());
-    insert.execute(&mut *connection).await.map_err(not_committed)?;
-    let holder = sqlx::query(SELECT_HOLDER).bind(object.object_key.clone());
-    let Some(holder) = holder.fetch_optional(&mut *connection).await.map_err(not_committed)? else {
-        return Ok(Claim::Garbage);
-    };
-    let (is_segment, has_ranges): (bool, bool) = (column(&holder, 0)?, column(&holder, 1)?);
-    if has_ranges {
-        return Ok(Claim::Referenced);
-    }
-    if is_segment {
-        bury(connection, &object.object_key).await?;
-    }
-    Ok(Claim::Garbage)
-}
-
-/// Turns a segment without ranges into a tombstone.
-async fn bury(connection: &mut SqliteConnection, object_key: &str) -> Result<(), StoreError> {
-    for sql in [NOTE_COLLECTED, "UPDATE segments SET kind = 0 WHERE object_key = $1"] {
-        let statement = sqlx::query(sql).bind(object_key.to_owned());
-        statement.execute(&mut *connection).await.map_err(not_committed)?;
+/// Retires those of these segments that have no range.
+pub(super) fn retire_empty(
+    connection: &Connection,
+    slots: impl IntoIterator<Item = Slot>,
+    now: TimestampMs,
+) -> Result<(), StoreError> {
+    for (session, lane_sequence, organization) in slots.into_iter().collect::<BTreeSet<_>>() {
+        execute(connection, RETIRE, params![session, lane_sequence, organization, now])?;
     }
     Ok(())
 }
 
-pub(super) async fn claim_unreferenced(
-    connection: &mut SqliteConnection,
-    limit: u32,
-) -> Result<Vec<String>, StoreError> {
-    let find = "
-        SELECT s.object_key, s.kind FROM segments AS s
-         WHERE CASE s.kind
-               WHEN 0 THEN NOT EXISTS (SELECT 1 FROM sessions AS u WHERE u.session = s.session AND u.active = 1)
-               ELSE NOT EXISTS (SELECT 1 FROM ranges AS r
-                                 WHERE r.session = s.session AND r.lane_sequence = s.lane_sequence
-                                   AND r.organization = s.organization) END
-         ORDER BY s.object_key LIMIT $1";
-    let find = sqlx::query(find).bind(i64::from(limit));
-    let mut keys = Vec::new();
-    for row in find.fetch_all(&mut *connection).await.map_err(not_committed)? {
-        let key: String = column(&row, 0)?;
-        if column::<bool>(&row, 1)? {
-            bury(connection, &key).await?;
-        }
-        keys.push(key);
+pub(super) const TAKE_FOR_TOMBSTONE: &str = "
+    INSERT INTO segments (session, lane_sequence, organization, object_key, kind, object_bytes, created_at)
+    VALUES (?1, ?2, ?3, ?4, 0, 0, ?5) ON CONFLICT DO NOTHING";
+
+pub(super) const SELECT_HOLDER: &str = "
+    SELECT object_key, kind FROM segments WHERE session = ?1 AND lane_sequence = ?2 AND organization = ?3";
+
+pub(super) fn claim(connection: &Connection, object: &FoundObject) -> Result<Claim, StoreError> {
+    let FoundObject { session, lane_sequence, organization, object_key } = object;
+    let known = "SELECT 1 FROM sessions WHERE session = ?1";
+    if first(connection, known, params![session.0], |_| Ok(()))?.is_none() {
+        return Ok(Claim::UnknownSession);
     }
-    Ok(keys)
+    let tombstone = params![session.0, lane_sequence, organization.0, object_key, database_clock()];
+    execute(connection, TAKE_FOR_TOMBSTONE, tombstone)?;
+    // A slot that another key took keeps this one from ever being committed.
+    let slot = params![session.0, lane_sequence, organization.0];
+    let holder = first(connection, SELECT_HOLDER, slot, |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+    Ok(match holder {
+        Some((key, 1)) if key == *object_key => Claim::Referenced,
+        Some((key, 2)) if key == *object_key => Claim::Retired,
+        _ => Claim::Garbage,
+    })
 }
 
-pub(super) async fn forget_tombstones(
-    connection: &mut SqliteConnection,
-    object_keys: &[String],
-) -> Result<u64, StoreError> {
-    let forget = "
-        DELETE FROM segments WHERE object_key = $1 AND kind = 0
-           AND NOT EXISTS (SELECT 1 FROM sessions AS u WHERE u.session = segments.session AND u.active = 1)";
-    let mut gone = 0;
-    for key in object_keys {
-        let forget = sqlx::query(forget).bind(key.clone());
-        gone += forget.execute(&mut *connection).await.map_err(not_committed)?.rows_affected();
+/// Asks as session $1: its row, if it is active, beside each object.
+pub(super) const SELECT_UNREFERENCED: &str = "
+    SELECT g.session, g.lane_sequence, g.organization, g.object_key
+      FROM sessions AS s
+      LEFT JOIN (
+          SELECT * FROM (
+              SELECT session, lane_sequence, organization, object_key, kind, created_at FROM segments
+               WHERE kind <> 1 AND kind = 2 AND created_at <= $2
+               ORDER BY created_at, session, lane_sequence, organization LIMIT $3)
+          UNION ALL
+          SELECT * FROM (
+              SELECT session, lane_sequence, organization, object_key, kind, created_at FROM segments AS t
+               WHERE kind <> 1 AND kind = 0
+                 AND NOT EXISTS (SELECT 1 FROM sessions AS u WHERE u.session = t.session AND u.active = 1)
+               ORDER BY created_at, session, lane_sequence, organization LIMIT $3)
+          ORDER BY kind DESC, created_at, session, lane_sequence, organization LIMIT $3) AS g
+     WHERE s.session = $1 AND s.active = 1
+     ORDER BY g.kind DESC, g.created_at, g.session, g.lane_sequence, g.organization";
+
+/// Remembers that the session committed it, before the last trace of that goes.
+const NOTE_COLLECTED: &str = "
+    UPDATE sessions SET last_collected = ?2 WHERE session = ?1 AND last_collected < ?2
+       AND EXISTS (SELECT 1 FROM segments
+                    WHERE session = ?1 AND lane_sequence = ?2 AND organization = ?3 AND object_key = ?4 AND kind = 2)";
+
+const FORGET: &str = "
+    DELETE FROM segments
+     WHERE session = ?1 AND lane_sequence = ?2 AND organization = ?3 AND object_key = ?4
+       AND (kind = 2
+            OR kind = 0 AND NOT EXISTS (SELECT 1 FROM sessions AS u WHERE u.session = ?1 AND u.active = 1))";
+
+/// Whether its row went.
+pub(super) fn forget(connection: &Connection, object: &FoundObject) -> Result<bool, StoreError> {
+    let FoundObject { session, lane_sequence, organization, object_key } = object;
+    if *lane_sequence < REWRITE_SEQUENCE_BASE {
+        execute(connection, NOTE_COLLECTED, params![session.0, lane_sequence, organization.0, object_key])?;
     }
-    Ok(gone)
+    let row = params![session.0, lane_sequence, organization.0, object_key];
+    Ok(execute(connection, FORGET, row)? > 0)
 }
 
-/// Highest lane sequence that each session is known to have committed.
+/// Highest lane sequence that each session is known to have committed; $1 is the first that is not a lane's.
 pub(super) const SELECT_LAST: &str = "
     SELECT session, max(last, last_collected) FROM
         (SELECT session, last_collected,
-                coalesce((SELECT g.lane_sequence FROM segments AS g WHERE g.session = s.session AND g.kind = 1
+                coalesce((SELECT g.lane_sequence FROM segments AS g
+                           WHERE g.session = s.session AND g.kind <> 0 AND g.lane_sequence < $1
                            ORDER BY g.lane_sequence DESC LIMIT 1), -1) AS last
            FROM sessions AS s)
      WHERE max(last, last_collected) >= 0 ORDER BY session";

@@ -8,8 +8,11 @@
 mod changes;
 mod checkpoint;
 mod commit;
+mod direct;
 mod garbage;
+mod log_changes;
 mod open;
+mod purge;
 mod reader;
 mod schema;
 mod segments;
@@ -93,6 +96,21 @@ impl SqliteStore {
             Box::pin(async move {
                 // The caller may be gone; the transaction happened or not all the same.
                 let _ = reply.send(connection.transaction(body).await);
+            })
+        });
+        self.writer.run(job).await?;
+        answer.await.map_err(|_| StoreError::Unknown("the metadata writer stopped".into()))?
+    }
+
+    /// The same on the connection that is called directly, for what touches many rows.
+    async fn transact_directly<T: Send + 'static>(
+        &self,
+        body: impl FnOnce(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let job: writer::Job = Box::new(move |writer| {
+            Box::pin(async move {
+                let _ = reply.send(writer.direct.transaction(body));
             })
         });
         self.writer.run(job).await?;

@@ -3,15 +3,13 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt;
-use segment::{Offset, PartitionKey, SessionId, TimestampMs};
+use segment::{Offset, OrganizationId, PartitionKey, REWRITE_SEQUENCE_BASE, SessionId, TimestampMs};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use tokio::sync::oneshot;
 
 use super::{
-    SqliteStore, column, database_clock, garbage, key_columns, not_committed,
-    sessions::{is_active, require_active},
-    topic_bytes,
-    writer::CommitRequest,
+    SqliteStore, column, database_clock, direct::require_active, garbage, key_columns, not_committed,
+    sessions::is_active, topic_bytes, writer::CommitRequest,
 };
 use crate::{
     Claim, CommitOutcome, CommittedRange, FoundObject, LastSegment, ProducerHistory, RangeRow, Resolution,
@@ -26,7 +24,7 @@ impl Segments for SqliteStore {
         segments: &[SegmentCommit],
     ) -> Result<CommitOutcome, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.writer.commit(CommitRequest { session: session.0, segments: segments.to_vec(), reply }).await?;
+        self.writer.commit(CommitRequest { session, segments: segments.to_vec(), reply }).await?;
         answer.await.map_err(|_| StoreError::Unknown("the metadata writer stopped".into()))?
     }
 
@@ -50,39 +48,35 @@ impl Segments for SqliteStore {
 
     async fn claim_objects(&self, session: SessionId, objects: &[FoundObject]) -> Result<Vec<Claim>, StoreError> {
         let objects = objects.to_vec();
-        self.transact(move |connection| {
-            async move {
-                require_active(connection, session.0).await?;
-                let mut claims = Vec::with_capacity(objects.len());
-                for object in &objects {
-                    claims.push(garbage::claim(connection, object).await?);
-                }
-                Ok(claims)
-            }
-            .boxed()
+        self.transact_directly(move |connection| {
+            require_active(connection, session)?;
+            objects.iter().map(|object| garbage::claim(connection, object)).collect()
         })
         .await
     }
 
-    async fn claim_unreferenced(&self, session: SessionId, limit: u32) -> Result<Vec<String>, StoreError> {
-        self.transact(move |connection| {
-            async move {
-                require_active(connection, session.0).await?;
-                garbage::claim_unreferenced(connection, limit).await
-            }
-            .boxed()
-        })
-        .await
+    /// A read: what it answers stays true.
+    async fn claim_unreferenced(
+        &self,
+        session: SessionId,
+        older_than_ms: i64,
+        limit: u32,
+    ) -> Result<Vec<FoundObject>, StoreError> {
+        let retired_until = database_clock().saturating_sub(older_than_ms);
+        let find = sqlx::query(garbage::SELECT_UNREFERENCED).bind(session.0).bind(retired_until).bind(i64::from(limit));
+        let rows = self.read_all(find).await?;
+        if rows.is_empty() {
+            return Err(StoreError::Fenced);
+        }
+        let found = rows.iter().map(found_object).collect::<Result<Vec<_>, _>>()?;
+        Ok(found.into_iter().flatten().collect())
     }
 
-    async fn forget_tombstones(&self, session: SessionId, object_keys: &[String]) -> Result<u64, StoreError> {
-        let object_keys = object_keys.to_vec();
-        self.transact(move |connection| {
-            async move {
-                require_active(connection, session.0).await?;
-                garbage::forget_tombstones(connection, &object_keys).await
-            }
-            .boxed()
+    async fn forget_objects(&self, session: SessionId, objects: &[FoundObject]) -> Result<u64, StoreError> {
+        let objects = objects.to_vec();
+        self.transact_directly(move |connection| {
+            require_active(connection, session)?;
+            objects.iter().map(|object| garbage::forget(connection, object).map(u64::from)).sum()
         })
         .await
     }
@@ -168,7 +162,7 @@ impl Segments for SqliteStore {
     }
 
     async fn last_segments(&self) -> Result<Vec<LastSegment>, StoreError> {
-        let rows = self.read_all(sqlx::query(garbage::SELECT_LAST)).await?;
+        let rows = self.read_all(sqlx::query(garbage::SELECT_LAST).bind(REWRITE_SEQUENCE_BASE)).await?;
         let last =
             |row: &SqliteRow| Ok(LastSegment { session: SessionId(column(row, 0)?), lane_sequence: column(row, 1)? });
         rows.iter().map(last).collect()
@@ -182,39 +176,30 @@ async fn resolve_segment(
     session: SessionId,
     segment: &SegmentRef,
 ) -> Result<Resolution, StoreError> {
-    let insert = "
-        INSERT INTO segments (session, lane_sequence, organization, object_key, kind, object_bytes, created_at)
-        VALUES ($1, $2, $3, $4, 0, 0, $5) ON CONFLICT DO NOTHING";
-    sqlx::query(insert)
-        .bind(session.0)
-        .bind(segment.lane_sequence)
-        .bind(segment.organization.0)
-        .bind(segment.object_key.clone())
-        .bind(database_clock())
-        .execute(&mut *connection)
-        .await
-        .map_err(not_committed)?;
-    let committed: Option<i64> = sqlx::query_scalar("SELECT 1 FROM segments WHERE object_key = $1 AND kind = 1")
-        .bind(segment.object_key.clone())
-        .fetch_optional(&mut *connection)
-        .await
-        .map_err(not_committed)?;
-    if committed.is_none() {
+    let slot = |sql| sqlx::query(sql).bind(session.0).bind(segment.lane_sequence).bind(segment.organization.0);
+    let tombstone = slot(garbage::TAKE_FOR_TOMBSTONE).bind(segment.object_key.clone()).bind(database_clock());
+    tombstone.execute(&mut *connection).await.map_err(not_committed)?;
+    let holder = slot(garbage::SELECT_HOLDER).fetch_one(&mut *connection).await.map_err(not_committed)?;
+    if column::<String>(&holder, 0)? != segment.object_key || column::<i64>(&holder, 1)? == 0 {
         return Ok(Resolution::Failed);
     }
     let ranges = "
-        SELECT r.organization, r.topic_id, r.partition, r.base_offset
-          FROM segments AS s JOIN ranges AS r
-            ON r.session = s.session AND r.lane_sequence = s.lane_sequence AND r.organization = s.organization
-         WHERE s.object_key = $1 ORDER BY r.topic_id, r.partition, r.base_offset";
-    let rows =
-        sqlx::query(ranges).bind(segment.object_key.clone()).fetch_all(connection).await.map_err(not_committed)?;
+        SELECT organization, topic_id, partition, base_offset FROM ranges
+         WHERE session = $1 AND lane_sequence = $2 AND organization = $3 ORDER BY topic_id, partition, base_offset";
+    let rows = slot(ranges).fetch_all(connection).await.map_err(not_committed)?;
     let committed = |row| Ok(CommittedRange { key: key_columns(row, 0)?, base_offset: column(row, 3)? });
     Ok(Resolution::Committed(rows.iter().map(committed).collect::<Result<_, StoreError>>()?))
 }
 
 fn bind_key(sql: &'static str, key: PartitionKey) -> super::reader::Statement {
     sqlx::query(sql).bind(key.organization.0).bind(topic_bytes(key.topic_id)).bind(key.partition)
+}
+
+/// An object of a row that may have none.
+fn found_object(row: &SqliteRow) -> Result<Option<FoundObject>, StoreError> {
+    let Some(session) = column::<Option<i64>>(row, 0)? else { return Ok(None) };
+    let (lane_sequence, organization) = (column(row, 1)?, OrganizationId(column(row, 2)?));
+    Ok(Some(FoundObject { session: SessionId(session), lane_sequence, organization, object_key: column(row, 3)? }))
 }
 
 /// A row of the columns every range query selects.

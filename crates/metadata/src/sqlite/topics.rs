@@ -5,7 +5,7 @@ use futures::FutureExt;
 use segment::{LeaderEpoch, Offset, OrganizationId, PartitionIndex, TopicId};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
-use super::{SqliteStore, column, database_clock, next_version, not_committed, topic_bytes, uuid_column};
+use super::{SqliteStore, column, database_clock, next_version, not_committed, purge, topic_bytes, uuid_column};
 use crate::{
     CreatePartitionsError, CreateTopicError, DELETIONS_TOLD_FOR_MS, DeleteTopicError, NewTopic, StoreError, TopicRow,
     Topics,
@@ -46,7 +46,7 @@ impl Topics for SqliteStore {
     }
 
     async fn purge_deleted(&self, rows: u32) -> Result<u64, StoreError> {
-        self.transact(move |connection| purge_deleted(connection, u64::from(rows)).boxed()).await
+        self.transact_directly(move |connection| purge::purge_deleted(connection, u64::from(rows))).await
     }
 
     async fn leader_epochs(
@@ -183,48 +183,6 @@ async fn create_partitions(
         .map_err(not_committed)?;
     insert_partitions(connection, &topic, current, version).await?;
     Ok(topic)
-}
-
-/// Deletes at most `rows` rows of deleted topics, each topic's own row last.
-async fn purge_deleted(connection: &mut SqliteConnection, rows: u64) -> Result<u64, StoreError> {
-    // "Up to the last of the first $3 rows", because a row-value IN would visit every row of the organization.
-    const STEPS: [&str; 5] = [
-        "DELETE FROM ranges WHERE organization = $1 AND topic_id = $2 AND (partition, base_offset) <=
-            (SELECT partition, base_offset FROM
-                (SELECT partition, base_offset FROM ranges WHERE organization = $1 AND topic_id = $2
-                  ORDER BY partition, base_offset LIMIT $3)
-              ORDER BY partition DESC, base_offset DESC LIMIT 1)",
-        "DELETE FROM producer_snapshots WHERE rowid IN
-            (SELECT rowid FROM producer_snapshots WHERE organization = $1 AND topic_id = $2 LIMIT $3)",
-        "DELETE FROM leader_epochs WHERE organization = $1 AND topic_id = $2 AND (partition, start_offset) <=
-            (SELECT partition, start_offset FROM
-                (SELECT partition, start_offset FROM leader_epochs WHERE organization = $1 AND topic_id = $2
-                  ORDER BY partition, start_offset LIMIT $3)
-              ORDER BY partition DESC, start_offset DESC LIMIT 1)",
-        "DELETE FROM partitions WHERE organization = $1 AND topic_id = $2 AND partition <=
-            (SELECT max(partition) FROM
-                (SELECT partition FROM partitions WHERE organization = $1 AND topic_id = $2
-                  ORDER BY partition LIMIT $3))",
-        "DELETE FROM topics WHERE organization = $1 AND topic_id = $2 AND deleted = 1 AND $3 > 0",
-    ];
-    let mut left = rows;
-    while left > 0 {
-        let next =
-            "SELECT organization, topic_id FROM topics WHERE deleted = 1 ORDER BY organization, topic_id LIMIT 1";
-        let Some(topic) = sqlx::query(next).fetch_optional(&mut *connection).await.map_err(not_committed)? else {
-            break;
-        };
-        let (organization, topic_id): (i64, Vec<u8>) = (column(&topic, 0)?, column(&topic, 1)?);
-        for sql in STEPS {
-            let limit = i64::try_from(left).unwrap_or(i64::MAX);
-            let step = sqlx::query(sql).bind(organization).bind(topic_id.clone()).bind(limit);
-            left -= step.execute(&mut *connection).await.map_err(not_committed)?.rows_affected().min(left);
-            if left == 0 {
-                break;
-            }
-        }
-    }
-    Ok(rows - left)
 }
 
 /// A row of the columns every topic query selects.

@@ -1,7 +1,8 @@
 //! The writer: one thread, one transaction at a time.
 //!
 //! Requests come over two bounded queues; segment commits are taken first. They run on the thread itself, over a connection
-//! that is called directly ([`commit`]); all other transactions go through sqlx, whose connection has a thread of its own. Nothing
+//! that is called directly ([`direct`](super::direct)), and so does what touches many rows; all other transactions go through sqlx,
+//! whose connection has a thread of its own. Nothing
 //! here is ever cancelled: `select!` stands around the queues only, never around a database call. After any error the
 //! transaction is rolled back, and where that fails, or the outcome of a COMMIT is open, the connection is closed and
 //! opened anew.
@@ -13,13 +14,14 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use segment::SessionId;
 use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
-use super::{LOCKED_OUT_OR_FULL, OpenError, checkpoint, commit::Committer, not_committed, open, primary_code};
+use super::{LOCKED_OUT_OR_FULL, OpenError, checkpoint, commit, direct::Direct, not_committed, open, primary_code};
 use crate::{CommitOutcome, SegmentCommit, StoreError};
 
 /// Commits that may wait in line; a lane has one in flight.
@@ -31,7 +33,7 @@ pub(super) type Job = Box<dyn for<'w> FnOnce(&'w mut Writer) -> BoxFuture<'w, ()
 
 /// A segment commit with the place for its answer.
 pub(super) struct CommitRequest {
-    pub(super) session: i64,
+    pub(super) session: SessionId,
     pub(super) segments: Vec<SegmentCommit>,
     pub(super) reply: oneshot::Sender<Result<CommitOutcome, StoreError>>,
 }
@@ -72,8 +74,8 @@ pub(super) async fn start(
     let connect = connect.clone().pragma("wal_autocheckpoint", "0").create_if_missing(false);
     let failed = |source| OpenError::Database { path: connect.get_filename().to_owned(), source };
     let written = Arc::new(Notify::new());
-    let committer = Committer::new(connect.get_filename().to_owned());
-    let mut writer = Writer { connect: connect.clone(), connection: None, committer, written: Arc::clone(&written) };
+    let direct = Direct::new(connect.get_filename().to_owned());
+    let mut writer = Writer { connect: connect.clone(), connection: None, direct, written: Arc::clone(&written) };
     writer.connection().await.map_err(|error| failed(Box::new(error)))?;
 
     let (commits, commit_queue) = mpsc::channel(COMMITS_WAITING_MAX);
@@ -105,7 +107,7 @@ pub(super) struct Writer {
     connect: SqliteConnectOptions,
     /// `None` after an error that left its state in doubt; opened anew by the next transaction.
     connection: Option<SqliteConnection>,
-    committer: Committer,
+    pub(super) direct: Direct,
     written: Arc<Notify>,
 }
 
@@ -124,7 +126,8 @@ impl Writer {
                 request = commits.recv(), if commits_open => match request {
                     Some(CommitRequest { session, segments, reply }) => {
                         // The caller may be gone; `resolve_commit` will tell whoever asks.
-                        let _ = reply.send(self.committer.commit(session, &segments));
+                        let commit = |connection: &_| commit::commit(connection, session, &segments);
+                        let _ = reply.send(self.direct.transaction(commit));
                     }
                     None => commits_open = false,
                 },
@@ -144,7 +147,7 @@ impl Writer {
             checkpoint::truncate(connection).await;
         }
         self.disconnect().await;
-        drop((self.committer, lock));
+        drop((self.direct, lock));
     }
 
     /// Runs `body` between BEGIN and COMMIT; rolls back if it fails.
