@@ -6,6 +6,7 @@
 //! session that is fenced by its successor, temporary files that are removed.
 
 mod config;
+mod cost_report;
 mod front_ends;
 #[cfg(feature = "metrics")]
 mod http;
@@ -13,6 +14,8 @@ mod local_store;
 mod object_store;
 mod remote_store;
 mod shutdown;
+#[cfg(feature = "metrics")]
+mod store_meter;
 mod store_settings;
 mod telemetry;
 
@@ -32,7 +35,7 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{EXIT_BAD_SETTING, MetadataSettings, Refusal, Settings};
+use crate::config::{Command, EXIT_BAD_SETTING, Invocation, MetadataSettings, Refusal, Settings};
 use crate::front_ends::{Addresses, FrontEnds, Listeners};
 use crate::shutdown::Signals;
 
@@ -44,8 +47,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const BLOCKING_TASKS_GRACE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let settings = match Settings::from_process() {
-        Ok(settings) => settings,
+    let settings = match Invocation::from_process() {
+        Ok(Invocation::Serve(settings)) => *settings,
+        Ok(Invocation::Run(command)) => return print(command),
         Err(Refusal::Asked(text)) => {
             let _ = write!(std::io::stdout(), "{text}");
             return ExitCode::SUCCESS;
@@ -65,6 +69,23 @@ fn main() -> ExitCode {
     match ended {
         Ok(Ended::Stopped) => ExitCode::SUCCESS,
         Ok(Ended::Fenced) => start_over(),
+        Err(error) => {
+            eprintln!("agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A command that prints one text.
+fn print(command: Command) -> ExitCode {
+    let Command::CostReport(report) = command;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let text = runtime.context("runtime").and_then(|runtime| runtime.block_on(report.run()));
+    match text {
+        Ok(text) => {
+            let _ = write!(std::io::stdout(), "{text}");
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("agent: {error:#}");
             ExitCode::FAILURE
@@ -129,13 +150,15 @@ impl Agent {
         let listeners = Listeners::bind(settings).await?;
         let addresses = listeners.addresses(settings)?;
         let metadata = Metadata::open(&settings.metadata).await?;
-        let store = object_store::open(&settings.store).await?;
         #[cfg(feature = "metrics")]
         let telemetry = telemetry::Telemetry::start(settings)?;
         #[cfg(feature = "metrics")]
-        let metrics = telemetry.metrics();
+        let (metrics, meter) = (telemetry.metrics(), telemetry.store_meter());
+        #[cfg(feature = "metrics")]
+        let store = object_store::open(&settings.store, |service| service.layer(meter)).await?;
         #[cfg(not(feature = "metrics"))]
-        let metrics = broker::Metrics::disabled();
+        let (metrics, store) =
+            (broker::Metrics::disabled(), object_store::open(&settings.store, std::convert::identity).await?);
         let seed = OsRng.try_next_u64().context("random seed")?;
         let broker = BrokerSettings {
             kafka_address: addresses.kafka_advertised.clone(),

@@ -27,6 +27,7 @@ mod metrics {
 
     use anyhow::{Context as _, Result};
     use broker::Metrics;
+    use broker::costs::Ledger;
     use opentelemetry::KeyValue;
     use opentelemetry::metrics::MeterProvider as _;
     use opentelemetry_otlp::{MetricExporter, WithExportConfig as _};
@@ -35,6 +36,7 @@ mod metrics {
     use prometheus::{Registry, TextEncoder};
 
     use crate::config::Settings;
+    use crate::store_meter::StoreMeter;
 
     /// One push to the receiver.
     const PUSH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -43,6 +45,7 @@ mod metrics {
     pub(crate) struct Telemetry {
         registry: Registry,
         provider: SdkMeterProvider,
+        ledger: Arc<Ledger>,
     }
 
     impl Telemetry {
@@ -76,12 +79,17 @@ mod metrics {
                 let pushes = PeriodicReader::builder(exporter).with_interval(settings.otlp_interval).build();
                 provider = provider.with_reader(pushes);
             }
-            Ok(Arc::new(Self { registry, provider: provider.build() }))
+            Ok(Arc::new(Self { registry, provider: provider.build(), ledger: Ledger::new(settings.prices) }))
         }
 
         /// The broker's instruments.
         pub(crate) fn metrics(&self) -> Metrics {
-            Metrics::new(&self.provider.meter("streamhouse"))
+            Metrics::new(&self.provider.meter("streamhouse"), Arc::clone(&self.ledger))
+        }
+
+        /// What counts requests to the object store.
+        pub(crate) fn store_meter(&self) -> StoreMeter {
+            StoreMeter(Arc::clone(&self.ledger))
         }
 
         /// What `/metrics` answers.

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, OnceCell};
 use tokio::time::Instant;
 
 use crate::broker::Broker;
+use crate::costs::{Purpose, charge};
 use crate::limits::{FETCH_BYTES_MAX, FETCH_COLD_BYTES_MAX, FETCH_WAIT_MAX};
 use crate::memory_budget::MemoryPermit;
 use crate::reader::ReadBatch;
@@ -252,6 +253,9 @@ impl Broker {
                 let bytes = answer.from_tail + answer.from_store;
                 self.metrics().fetch(bytes as u64, answer.from_tail as u64, answer.from_store as u64);
                 self.metrics().fetch_wait(started.elapsed().as_secs_f64());
+                if request.rack.as_ref().is_some_and(|rack| *rack != self.settings().zone) {
+                    self.metrics().fetch_other_zone(bytes as u64);
+                }
                 return answer.partitions;
             }
             let _ = tokio::time::timeout_at(deadline, waiter.notify.notified()).await;
@@ -423,7 +427,8 @@ impl Broker {
             return Ok(Vec::new()); // the rest of this answer's partitions come with the next fetch
         }
         let memory = bounds.cold_memory.get_or_init(|| self.cold().memory(bounds.bytes_max)).await;
-        let batches = self.cold().read(key, recent, offset, end, reserved, memory).await?;
+        let read = self.cold().read(key, recent, offset, end, reserved, memory);
+        let batches = charge(Purpose::Fetch, &[(key.topic_id, 1)], read).await?;
         bounds.settle_cold(reserved, &batches);
         Ok(batches)
     }

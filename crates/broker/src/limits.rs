@@ -32,6 +32,12 @@ pub const MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
 pub const CONNECTIONS_MAX: usize = 10_000;
 /// Connections from one address to one listener.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 5_000;
+/// Topics with series of their own in the costs; the others share one.
+pub const COST_TOPICS_MAX: usize = 50;
+/// Topics counted at all to find those, at the same time.
+pub const COST_TOPICS_COUNTED_MAX: usize = 10_000;
+/// Organizations with series of their own in the costs.
+pub const COST_ORGANIZATIONS_MAX: usize = 64;
 /// Ranges of a partition between two producer-state snapshots.
 pub const RANGES_PER_SNAPSHOT: u32 = 1_000;
 /// Partitions acquired in one transaction.
