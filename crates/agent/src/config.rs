@@ -81,6 +81,10 @@ pub(crate) struct Arguments {
     #[arg(long, env, hide_env_values = true, default_value = "8080")]
     metrics_port: u16,
 
+    /// Whether anything is counted. `false` leaves /metrics empty, for those who want to know what counting costs.
+    #[arg(long, env, hide_env_values = true, default_value = "true", action = clap::ArgAction::Set)]
+    metrics: bool,
+
     /// Zone of this agent (Kafka's rack). Consumers that name the same zone read here, so bytes cross zones once.
     #[arg(long, env, hide_env_values = true, default_value = "default")]
     agent_zone: String,
@@ -218,6 +222,9 @@ pub(crate) struct Settings {
     /// How often they are pushed.
     #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "for the feature metrics"))]
     pub(crate) otlp_interval: Duration,
+    /// Whether anything is counted.
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "for the feature metrics"))]
+    pub(crate) metrics: bool,
     /// Prices of the object store.
     #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "for the feature metrics"))]
     pub(crate) prices: PriceTable,
@@ -373,6 +380,7 @@ impl Settings {
             shutdown_timeout: said.shutdown_timeout,
             otlp_endpoint,
             otlp_interval: Duration::from_millis(said.otel_metric_export_interval),
+            metrics: said.metrics,
             prices,
             log_filter: said.rust_log,
         })

@@ -10,6 +10,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
+use crate::remote_store::http_client_builder;
+
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Larger answers are not metrics of an agent.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -38,7 +40,7 @@ impl CostReport {
     /// The agent does not answer, or not with its metrics.
     pub(crate) async fn run(&self) -> Result<String> {
         let url = format!("{}/metrics", self.url.trim_end_matches('/'));
-        let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
+        let client = http_client_builder().timeout(TIMEOUT).build()?;
         let answer = client.get(&url).send().await.and_then(reqwest::Response::error_for_status);
         let mut answer = answer.with_context(|| format!("cost-report: {url} does not answer"))?;
         let mut text = Vec::new();

@@ -153,12 +153,10 @@ impl Agent {
         #[cfg(feature = "metrics")]
         let telemetry = telemetry::Telemetry::start(settings)?;
         #[cfg(feature = "metrics")]
-        let (metrics, meter) = (telemetry.metrics(), telemetry.store_meter());
-        #[cfg(feature = "metrics")]
-        let store = object_store::open(&settings.store, |service| service.layer(meter)).await?;
+        let (metrics, metered) = (telemetry.metrics(), |service| telemetry.metered(service));
         #[cfg(not(feature = "metrics"))]
-        let (metrics, store) =
-            (broker::Metrics::disabled(), object_store::open(&settings.store, std::convert::identity).await?);
+        let (metrics, metered) = (broker::Metrics::disabled(), std::convert::identity);
+        let store = object_store::open(&settings.store, metered).await?;
         let seed = OsRng.try_next_u64().context("random seed")?;
         let broker = BrokerSettings {
             kafka_address: addresses.kafka_advertised.clone(),

@@ -47,15 +47,14 @@ impl Counted {
     }
 }
 
-async fn memory(counted: &Counted) -> Operator {
-    let meter = counted.telemetry.store_meter();
-    Operator::new(services::Memory::default()).unwrap().layer(meter)
+fn memory(counted: &Counted) -> Operator {
+    counted.telemetry.metered(Operator::new(services::Memory::default()).unwrap())
 }
 
 #[tokio::test]
 async fn each_operation_counts_with_its_bytes() {
     let counted = Counted::new();
-    let store = memory(&counted).await;
+    let store = memory(&counted);
     store.write("org-1/flush/a", vec![0; 1000]).await.unwrap();
     store.read_with("org-1/flush/a").range(10..110).await.unwrap();
     store.reader("org-1/flush/a").await.unwrap().read(..).await.unwrap();
@@ -78,7 +77,7 @@ async fn each_operation_counts_with_its_bytes() {
 #[tokio::test]
 async fn a_purpose_that_was_said_holds_for_reads_in_pieces_by_other_tasks() {
     let counted = Counted::new();
-    let store = memory(&counted).await;
+    let store = memory(&counted);
     store.write("org-1/flush/a", vec![0; 1000]).await.unwrap();
     let read = async { store.reader_with("org-1/flush/a").chunk(100).concurrent(4).await.unwrap().read(..).await };
     charge(Purpose::Rewrite, &[], read).await.unwrap();
@@ -89,7 +88,7 @@ async fn a_purpose_that_was_said_holds_for_reads_in_pieces_by_other_tasks() {
 #[tokio::test]
 async fn an_object_in_parts_is_begun_and_completed() {
     let counted = Counted::new();
-    let mut writer = memory(&counted).await.writer("org-1/data/large").await.unwrap();
+    let mut writer = memory(&counted).writer("org-1/data/large").await.unwrap();
     for _ in 0..3 {
         writer.write(vec![0; 5 << 20]).await.unwrap();
     }
@@ -110,8 +109,8 @@ async fn every_attempt_counts_as_the_store_counts_it() {
         region: "us-east-1".to_owned(),
         keys: Some(("test".to_owned(), "testtest".to_owned(), None)),
     };
-    let meter = counted.telemetry.store_meter();
-    let store = object_store::open(&StoreSettings::S3(s3), |service| service.layer(meter)).await.unwrap().operator;
+    let metered = |service| counted.telemetry.metered(service);
+    let store = object_store::open(&StoreSettings::S3(s3), metered).await.unwrap().operator;
     server.change_faults("unavailable=0.2").unwrap();
     for number in 0..40 {
         let key = format!("org-1/flush/{number:04}");

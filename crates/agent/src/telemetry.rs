@@ -28,6 +28,7 @@ mod metrics {
     use anyhow::{Context as _, Result};
     use broker::Metrics;
     use broker::costs::Ledger;
+    use opendal::Operator;
     use opentelemetry::KeyValue;
     use opentelemetry::metrics::MeterProvider as _;
     use opentelemetry_otlp::{MetricExporter, WithExportConfig as _};
@@ -45,7 +46,8 @@ mod metrics {
     pub(crate) struct Telemetry {
         registry: Registry,
         provider: SdkMeterProvider,
-        ledger: Arc<Ledger>,
+        /// `None`: nothing is counted.
+        ledger: Option<Arc<Ledger>>,
     }
 
     impl Telemetry {
@@ -79,17 +81,27 @@ mod metrics {
                 let pushes = PeriodicReader::builder(exporter).with_interval(settings.otlp_interval).build();
                 provider = provider.with_reader(pushes);
             }
-            Ok(Arc::new(Self { registry, provider: provider.build(), ledger: Ledger::new(settings.prices) }))
+            let ledger = settings.metrics.then(|| Ledger::new(settings.prices));
+            Ok(Arc::new(Self { registry, provider: provider.build(), ledger }))
         }
 
-        /// The broker's instruments.
+        /// The broker's instruments; with `METRICS=false` none.
         pub(crate) fn metrics(&self) -> Metrics {
-            Metrics::new(&self.provider.meter("streamhouse"), Arc::clone(&self.ledger))
+            let Some(ledger) = &self.ledger else { return Metrics::disabled() };
+            Metrics::new(&self.provider.meter("streamhouse"), Arc::clone(ledger))
         }
 
-        /// What counts requests to the object store.
-        pub(crate) fn store_meter(&self) -> StoreMeter {
-            StoreMeter(Arc::clone(&self.ledger))
+        /// What counts requests to the object store; with `METRICS=false` nothing does.
+        pub(crate) fn store_meter(&self) -> Option<StoreMeter> {
+            self.ledger.clone().map(StoreMeter)
+        }
+
+        /// A service of objects, with what counts its requests laid over it.
+        pub(crate) fn metered(&self, service: Operator) -> Operator {
+            match self.store_meter() {
+                Some(meter) => service.layer(meter),
+                None => service,
+            }
         }
 
         /// What `/metrics` answers.

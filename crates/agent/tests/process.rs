@@ -175,6 +175,30 @@ async fn http_says_what_is_asked_and_nothing_else() {
     assert!(agent.ended().await.success());
 }
 
+#[cfg(feature = "metrics")]
+#[tokio::test]
+async fn a_running_agent_reports_its_costs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = local_agent(folder.path());
+    command.env("COST_PRICES", "s3-express,put=3");
+    let running = Ready::start(command).await;
+    let url = format!("http://{}", running.address("http"));
+    let report = |url: &str| {
+        let mut command = agent(folder.path());
+        command.args(["cost-report", "--url", url]);
+        output(command)
+    };
+    let reported = report(&url).await;
+    let text = String::from_utf8(reported.stdout).unwrap();
+    assert!(reported.status.success(), "{text}");
+    let marked = text.lines().find(|line| line.contains("marker") && line.contains("put")).unwrap();
+    assert!(marked.ends_with("0.003000"), "{marked}");
+    assert!(text.contains("put 3 ") && text.contains("kept a month 0.11"), "{text}");
+    running.signal(Signal::TERM);
+    assert!(running.ended().await.success());
+    assert_refused(&report(&url).await, 1, "does not answer");
+}
+
 #[tokio::test]
 async fn a_second_agent_on_the_same_metadata_is_refused_and_harms_nothing() {
     let folder = tempfile::tempdir().unwrap();

@@ -23,6 +23,7 @@ const M7G_LARGE: f64 = 0.0816;
 const M7G_XLARGE: f64 = 0.1632;
 const M7G_2XLARGE: f64 = 0.3264;
 const DB_T4G_MEDIUM: f64 = 0.130;
+#[expect(clippy::approx_constant, reason = "a price")]
 const DB_M6G_LARGE: f64 = 0.318;
 const DB_R6G_XLARGE: f64 = 0.900;
 /// Dollars for a GiB a month: RDS gp3 in two zones, EBS gp3.
