@@ -25,11 +25,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use broker::{Broker, BrokerSettings};
+use broker::{Broker, BrokerSettings, limits};
 use futures::future::BoxFuture;
 use metadata::{MetadataStore, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 #[cfg(feature = "metrics")]
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout_at};
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         }
     };
     telemetry::init_logs(&settings.log_filter);
+    raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("agent").enable_all().build();
     let ended = runtime.context("runtime").and_then(|runtime| {
         let ended = runtime.block_on(run(settings));
@@ -73,6 +75,19 @@ fn main() -> ExitCode {
             eprintln!("agent: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// As many open files as the system lets this process have: each connection is one, and the usual soft limit of 1,024, kept low for
+/// programs that use `select`, would end long before [`limits::CONNECTIONS_MAX`].
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).is_err() {
+        tracing::warn!(open_files = limit.current, "the limit of open files could not be raised");
+    }
+    let wanted = 2 * limits::CONNECTIONS_MAX as u64;
+    if let Some(maximum) = limit.maximum.filter(|maximum| *maximum < wanted) {
+        tracing::info!(maximum, wanted, "open files are limited: fewer connections than the agent's own limit fit");
     }
 }
 

@@ -28,6 +28,8 @@ pub const PARTITIONS_MAX: usize = 200_000;
 pub const REPLICAS_DEFAULT_MAX: i16 = 3;
 /// Kafka's default `max.message.bytes`.
 pub const MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
+/// Connections that wait to be accepted; a client beyond it tries again after a second. The kernel's own bound is as high.
+pub const LISTEN_BACKLOG: u32 = 4096;
 /// Connections to one listener.
 pub const CONNECTIONS_MAX: usize = 10_000;
 /// Connections from one address to one listener.
