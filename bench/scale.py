@@ -2,8 +2,8 @@
 
     bench/scale.sh [part of a scenario's name…] [--seconds N]
 
-10,000 partitions on one agent, idle and with 1,000 active; 5,000 connections; 1,000 topics in one Metadata answer; a start with 10,000
-partitions and 1,000,000 ranges. Memory is resident memory more than that of an agent without them, for each of them.
+10,000 partitions on one agent, idle and with 1,000 active; 5,000 connections; 1,000 topics in one Metadata answer; a Fetch of all; a start
+with 10,000 partitions and 1,000,000 ranges. Memory is resident memory more than that of an agent without them, for each of them.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from figures import COMMITS, PUTS, ROWS, TOPIC, load, record, total
 FOLDER = tempfile.mkdtemp(prefix="streamhouse-bench-")
 PARTITIONS, ACTIVE, CONNECTIONS, TOPICS, RANGES = 10_000, 1_000, 5_000, 1_000, 1_000_000
 PARTITIONS_PER_TOPIC = 100
-API_VERSIONS, METADATA = 18, 3
+FETCH, METADATA, API_VERSIONS = 1, 3, 18
 SETTLE_S = 5
 
 
@@ -191,6 +191,29 @@ def metadata_answer(_: float) -> None:
                 record(scenario, "size", len(answers[0][1]) / 1024, "KiB")
 
 
+def fetch_of_all(seconds: float) -> None:
+    """A consumer of 10,000 partitions in which nothing happens, and in all of which it does."""
+    scenario = "a Fetch of 10,000 partitions"
+    parts = struct.pack(">i", PARTITIONS_PER_TOPIC)
+    parts += b"".join(struct.pack(">iqi", number, 0, 1 << 20) for number in range(PARTITIONS_PER_TOPIC))
+    names = [f"idle-{number:04}".encode() for number in range(PARTITIONS // PARTITIONS_PER_TOPIC)]
+    topics = struct.pack(">i", len(names)) + b"".join(struct.pack(">h", len(name)) + name + parts for name in names)
+    with fresh_agent() as agent:
+        hosted(agent, PARTITIONS)
+        before = resident(agent)
+        with connect(agent) as stream:
+            times, cpu = [], agent.cpu_s()
+            for _ in range(20):
+                times.append(timed(stream, FETCH, 4, struct.pack(">iiiib", -1, 0, 1, 50 << 20, 0) + topics)[0])
+            record(scenario, "p50", statistics.median(times), "ms")
+            record(scenario, "CPU", (agent.cpu_s() - cpu) / 20 * 1000, "ms")
+            cpu = agent.cpu_s()
+            waited = timed(stream, FETCH, 4, struct.pack(">iiiib", -1, int(seconds * 1000), 1, 50 << 20, 0) + topics)[0]
+            record(scenario, "CPU of a long poll", (agent.cpu_s() - cpu) * 1000, "ms")
+            record(scenario, "it waits as long as it may", waited / (seconds * 1000) * 100, "%")
+        record(scenario, "memory, highest above idle", agent.memory_mb()[1] - before / 1e6, "MB", below=20)
+
+
 def fill(database: Path) -> None:
     """Gives each partition its share of ranges, as flushes of 1,000 partitions would have left them. The agent is stopped."""
     with sqlite3.connect(database) as sql:
@@ -234,6 +257,7 @@ SCENARIOS = {
     "active partitions": active_partitions,
     "connections": connections,
     "metadata": metadata_answer,
+    "fetch": fetch_of_all,
     "start": start_with_ranges,
 }
 

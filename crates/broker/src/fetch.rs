@@ -23,6 +23,9 @@ use crate::writer::partition::Partition;
 /// Partitions of one fetch that are read at the same time.
 const PARTITIONS_IN_FLIGHT: usize = 4;
 
+/// Reads of one fetch that are prepared at the same time: each takes some KiB, and a consumer may ask for 10,000 partitions.
+const PARTITIONS_PREPARED: usize = 64;
+
 /// Kafka's isolation level. Without transactions both read to the high watermark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IsolationLevel {
@@ -283,18 +286,26 @@ impl Broker {
 
     async fn read_once(&self, request: &FetchRequest) -> Answer {
         let bounds = Bounds::new(request);
-        let mut reads = Vec::with_capacity(request.partitions.len());
-        for wanted in &request.partitions {
-            reads.push(self.read_partition(request, wanted, &bounds));
-        }
-        let mut reads = futures::stream::iter(reads).buffered(PARTITIONS_IN_FLIGHT);
         let partitions = Vec::with_capacity(request.partitions.len());
         let mut answer = Answer { partitions, complete: request.partitions.is_empty(), from_tail: 0, from_store: 0 };
-        for wanted in &request.partitions {
+        for some in request.partitions.chunks(PARTITIONS_PREPARED) {
+            self.read_some(request, some, &bounds, &mut answer).await;
+        }
+        answer.complete |= bounds.taken() >= request.min_bytes.min(bounds.bytes_max);
+        answer
+    }
+
+    async fn read_some(&self, request: &FetchRequest, some: &[FetchPartition], bounds: &Bounds, answer: &mut Answer) {
+        let mut reads = Vec::with_capacity(some.len());
+        for wanted in some {
+            reads.push(self.read_partition(request, wanted, bounds));
+        }
+        let mut reads = futures::stream::iter(reads).buffered(PARTITIONS_IN_FLIGHT);
+        for wanted in some {
             let Some(read) = reads.next().await else { break };
             let result = read.map(|read| {
                 let from_store = read.from_store;
-                let (fetched, next_offset) = trim(read, wanted, &bounds);
+                let (fetched, next_offset) = trim(read, wanted, bounds);
                 // Records that the bounds leave behind: waiting would bring no more.
                 answer.complete |= next_offset < fetched.high_watermark
                     || fetched.diverging.is_some()
@@ -305,9 +316,6 @@ impl Broker {
             answer.complete |= result.is_err();
             answer.partitions.push(FetchedPartition { topic_id: wanted.topic_id, partition: wanted.partition, result });
         }
-        drop(reads);
-        answer.complete |= bounds.taken() >= request.min_bytes.min(bounds.bytes_max);
-        answer
     }
 
     async fn read_partition(
