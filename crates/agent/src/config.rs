@@ -9,9 +9,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use broker::costs::PriceTable;
 use broker::{BrokerSettings, StopPoint, TimeSource};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
+use crate::cost_report::CostReport;
 pub(crate) use crate::store_settings::{S3Settings, StoreSettings};
 use crate::store_settings::{StoreArguments, store};
 
@@ -32,6 +34,9 @@ const UPLOAD_HEDGE: Duration = Duration::from_secs(1);
     hide_possible_values = true
 )]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Where metadata is: a SQLite file (a path or `sqlite://path`), or `postgres://user:password@host/database` for agents
     /// that share their partitions. One agent per file; a second one is refused. Every ack waits for a commit to it, so
     /// it should be near, on a disk that syncs.
@@ -75,6 +80,10 @@ pub(crate) struct Arguments {
     /// HTTP port: /health, /ready, /metrics.
     #[arg(long, env, hide_env_values = true, default_value = "8080")]
     metrics_port: u16,
+
+    /// Whether anything is counted. `false` leaves /metrics empty, for those who want to know what counting costs.
+    #[arg(long, env, hide_env_values = true, default_value = "true", action = clap::ArgAction::Set)]
+    metrics: bool,
 
     /// Zone of this agent (Kafka's rack). Consumers that name the same zone read here, so bytes cross zones once.
     #[arg(long, env, hide_env_values = true, default_value = "default")]
@@ -151,6 +160,13 @@ pub(crate) struct Arguments {
     #[arg(long, env, hide_env_values = true, default_value = "60000")]
     otel_metric_export_interval: u64,
 
+    /// What the store's requests and bytes cost in /metrics and in `agent cost-report`: `s3-standard`, `s3-express` or `free`, then
+    /// prices of your own in dollars, as `s3-standard,put=0.0045,storage=0.021`: `put`, `get` and `list` for 1,000 requests,
+    /// `write` and `read` for a GiB, `storage` for a GiB a month, `transfer` for a GiB between zones [default: `free` for
+    /// file and memory, else `s3-standard`]
+    #[arg(long, env, hide_env_values = true)]
+    cost_prices: Option<String>,
+
     /// For crash tests: aborts the process when it passes `after-put` (object durable, not committed) or `after-commit`
     /// (committed, nobody answered) for the nth time, as `after-put:3`.
     #[arg(long, env, hide_env_values = true, value_parser = stop_point)]
@@ -159,6 +175,21 @@ pub(crate) struct Arguments {
     /// Log filter: a level, or levels by module (`info,kafka_gateway=debug`). Logs go to stderr.
     #[arg(long, env, hide_env_values = true, default_value = "info")]
     rust_log: String,
+}
+
+/// What else the binary does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Prints what a running agent's requests to the object store cost, from its metrics.
+    CostReport(CostReport),
+}
+
+/// What the process was started for.
+pub(crate) enum Invocation {
+    /// To be an agent.
+    Serve(Box<Settings>),
+    /// To do this and end.
+    Run(Command),
 }
 
 /// What it means.
@@ -191,6 +222,12 @@ pub(crate) struct Settings {
     /// How often they are pushed.
     #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "for the feature metrics"))]
     pub(crate) otlp_interval: Duration,
+    /// Whether anything is counted.
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "for the feature metrics"))]
+    pub(crate) metrics: bool,
+    /// Prices of the object store.
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "for the feature metrics"))]
+    pub(crate) prices: PriceTable,
     /// Checked log filter.
     pub(crate) log_filter: String,
 }
@@ -258,15 +295,22 @@ pub(crate) enum Refusal {
     Bad(String),
 }
 
-impl Settings {
+impl Invocation {
     /// Reads the process's command line and environment.
     ///
     /// # Errors
     /// As [`Refusal`] says.
     pub(crate) fn from_process() -> Result<Self, Refusal> {
-        Self::from_arguments(std::env::args_os())
+        let mut arguments = Arguments::try_parse().map_err(|error| refusal(&error))?;
+        match arguments.command.take() {
+            Some(command) => Ok(Self::Run(command)),
+            None => Settings::new(arguments).map(|settings| Self::Serve(Box::new(settings))).map_err(Refusal::Bad),
+        }
     }
+}
 
+impl Settings {
+    #[cfg(test)]
     pub(crate) fn from_arguments(
         arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>,
     ) -> Result<Self, Refusal> {
@@ -291,6 +335,9 @@ impl Settings {
         let kafka_advertised = advertised("KAFKA_ADVERTISED_ADDRESS", said.kafka_advertised_address)?;
         let grpc_advertised = advertised("AGENT_ADVERTISED_ADDRESS", said.agent_advertised_address)?;
         let on_this_machine = !store.is_remote();
+        let prices = said.cost_prices.filter(|prices| !prices.is_empty());
+        let prices = prices.unwrap_or_else(|| if on_this_machine { "free" } else { "s3-standard" }.to_owned());
+        let prices = PriceTable::parse(&prices).map_err(|error| format!("COST_PRICES: {error}"))?;
         let (interval_ms, bytes) = if on_this_machine { (0, 1 << 20) } else { (100, 8 << 20) };
         let broker = BrokerSettings {
             agent_id: said.agent_id.filter(|id| !id.is_empty()).unwrap_or_else(|| host_name.clone()),
@@ -333,6 +380,8 @@ impl Settings {
             shutdown_timeout: said.shutdown_timeout,
             otlp_endpoint,
             otlp_interval: Duration::from_millis(said.otel_metric_export_interval),
+            metrics: said.metrics,
+            prices,
             log_filter: said.rust_log,
         })
     }

@@ -27,6 +27,18 @@ fn with_nothing_set_everything_is_local() {
 }
 
 #[test]
+fn requests_have_a_price_where_they_are_billed_and_another_if_one_is_said() {
+    let price = |flags: &[&str]| good(flags).prices;
+    let preset = |name| PriceTable::preset(name).unwrap();
+    assert_eq!(price(&[]), preset("free"));
+    assert_eq!(price(&["--streamhouse-store", "s3://b"]), preset("s3-standard"));
+    assert_eq!(price(&["--cost-prices", "s3-express"]), preset("s3-express"));
+    assert!(
+        matches!(parse(&["--cost-prices", "put=much"]), Err(Refusal::Bad(line)) if line.starts_with("COST_PRICES: "))
+    );
+}
+
+#[test]
 fn the_store_follows_url_bucket_and_endpoint() {
     let s3 = |flags: &[&str]| match good(flags).store {
         StoreSettings::S3(s3) => s3,

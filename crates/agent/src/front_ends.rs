@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, anyhow};
-use broker::Broker;
+use broker::{Broker, limits};
 use grpc_gateway::{GrpcServer, GrpcSettings};
 use kafka_gateway::{KafkaServer, KafkaSettings};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -80,7 +80,7 @@ fn host_port(host: &str, port: u16) -> String {
 }
 
 async fn bind(what: &str, setting: &str, listen: &Listen) -> Result<TcpListener> {
-    let bound = TcpListener::bind((listen.host.as_str(), listen.port)).await;
+    let bound = bind_any(listen).await;
     let address = host_port(&listen.host, listen.port);
     bound.map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => {
@@ -88,6 +88,20 @@ async fn bind(what: &str, setting: &str, listen: &Listen) -> Result<TcpListener>
         }
         _ => anyhow!("{what}: cannot listen on {address}: {error}; see {setting}"),
     })
+}
+
+/// The first of the host's addresses that can be bound.
+async fn bind_any(listen: &Listen) -> std::io::Result<TcpListener> {
+    let mut refused = std::io::ErrorKind::AddrNotAvailable.into();
+    for address in tokio::net::lookup_host((listen.host.as_str(), listen.port)).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address).and_then(|()| socket.listen(limits::LISTEN_BACKLOG)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
 }
 
 /// Both servers.

@@ -6,6 +6,7 @@
 //! session that is fenced by its successor, temporary files that are removed.
 
 mod config;
+mod cost_report;
 mod front_ends;
 #[cfg(feature = "metrics")]
 mod http;
@@ -13,6 +14,8 @@ mod local_store;
 mod object_store;
 mod remote_store;
 mod shutdown;
+#[cfg(feature = "metrics")]
+mod store_meter;
 mod store_settings;
 mod telemetry;
 
@@ -22,17 +25,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use broker::{Broker, BrokerSettings};
+use broker::{Broker, BrokerSettings, limits};
 use futures::future::BoxFuture;
 use metadata::{MetadataStore, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 #[cfg(feature = "metrics")]
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{EXIT_BAD_SETTING, MetadataSettings, Refusal, Settings};
+use crate::config::{Command, EXIT_BAD_SETTING, Invocation, MetadataSettings, Refusal, Settings};
 use crate::front_ends::{Addresses, FrontEnds, Listeners};
 use crate::shutdown::Signals;
 
@@ -44,8 +48,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const BLOCKING_TASKS_GRACE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let settings = match Settings::from_process() {
-        Ok(settings) => settings,
+    let settings = match Invocation::from_process() {
+        Ok(Invocation::Serve(settings)) => *settings,
+        Ok(Invocation::Run(command)) => return print(command),
         Err(Refusal::Asked(text)) => {
             let _ = write!(std::io::stdout(), "{text}");
             return ExitCode::SUCCESS;
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
         }
     };
     telemetry::init_logs(&settings.log_filter);
+    raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("agent").enable_all().build();
     let ended = runtime.context("runtime").and_then(|runtime| {
         let ended = runtime.block_on(run(settings));
@@ -65,6 +71,36 @@ fn main() -> ExitCode {
     match ended {
         Ok(Ended::Stopped) => ExitCode::SUCCESS,
         Ok(Ended::Fenced) => start_over(),
+        Err(error) => {
+            eprintln!("agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// As many open files as the system lets this process have: each connection is one, and the usual soft limit of 1,024, kept low for
+/// programs that use `select`, would end long before [`limits::CONNECTIONS_MAX`].
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).is_err() {
+        tracing::warn!(open_files = limit.current, "the limit of open files could not be raised");
+    }
+    let wanted = 2 * limits::CONNECTIONS_MAX as u64;
+    if let Some(maximum) = limit.maximum.filter(|maximum| *maximum < wanted) {
+        tracing::info!(maximum, wanted, "open files are limited: fewer connections than the agent's own limit fit");
+    }
+}
+
+/// A command that prints one text.
+fn print(command: Command) -> ExitCode {
+    let Command::CostReport(report) = command;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let text = runtime.context("runtime").and_then(|runtime| runtime.block_on(report.run()));
+    match text {
+        Ok(text) => {
+            let _ = write!(std::io::stdout(), "{text}");
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("agent: {error:#}");
             ExitCode::FAILURE
@@ -129,13 +165,13 @@ impl Agent {
         let listeners = Listeners::bind(settings).await?;
         let addresses = listeners.addresses(settings)?;
         let metadata = Metadata::open(&settings.metadata).await?;
-        let store = object_store::open(&settings.store).await?;
         #[cfg(feature = "metrics")]
         let telemetry = telemetry::Telemetry::start(settings)?;
         #[cfg(feature = "metrics")]
-        let metrics = telemetry.metrics();
+        let (metrics, metered) = (telemetry.metrics(), |service| telemetry.metered(service));
         #[cfg(not(feature = "metrics"))]
-        let metrics = broker::Metrics::disabled();
+        let (metrics, metered) = (broker::Metrics::disabled(), std::convert::identity);
+        let store = object_store::open(&settings.store, metered).await?;
         let seed = OsRng.try_next_u64().context("random seed")?;
         let broker = BrokerSettings {
             kafka_address: addresses.kafka_advertised.clone(),

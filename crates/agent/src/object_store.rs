@@ -1,7 +1,7 @@
 //! Builds the object store the broker uses: one `opendal::Operator` with the layers that make it dependable.
 //!
-//! From the inside out: the service (for a folder, with [`DurableWrites`] over it), a bound on operations at the
-//! same time, a time-out per attempt, retries with growing, jittered delays. The time-out is inside the retries, as
+//! From the inside out: the service (for a folder, with [`DurableWrites`] over it), what counts requests as they are
+//! billed (`store_meter.rs`), a bound on operations at the same time, a time-out per attempt, retries with growing, jittered delays. The time-out is inside the retries, as
 //! it drops the attempt's future. Opening ends with a check, so that a missing bucket or a folder that cannot be
 //! written is one clear line at start and not the first producer's error.
 
@@ -32,11 +32,11 @@ pub(crate) struct ObjectStore {
     pub(crate) location: String,
 }
 
-/// Opens the store and checks that it answers.
+/// Opens the store and checks that it answers. `metered` lays what counts requests over the service.
 ///
 /// # Errors
 /// The folder cannot be created or written; the bucket is missing, refuses or does not answer.
-pub(crate) async fn open(settings: &StoreSettings) -> Result<ObjectStore> {
+pub(crate) async fn open(settings: &StoreSettings, metered: impl FnOnce(Operator) -> Operator) -> Result<ObjectStore> {
     match settings {
         StoreSettings::File { root } => {
             let root = root.clone();
@@ -49,17 +49,17 @@ pub(crate) async fn open(settings: &StoreSettings) -> Result<ObjectStore> {
             let folder = durable.root().to_str().ok_or_else(|| anyhow!("object store: folder name is not UTF-8"))?;
             let location = format!("file://{folder}");
             let operator = Operator::new(services::Fs::default().root(folder)).context("object store")?.layer(durable);
-            Ok(ObjectStore { operator: dependable(operator, DISK_IO_TIMEOUT), location })
+            Ok(ObjectStore { operator: dependable(metered(operator), DISK_IO_TIMEOUT), location })
         }
         StoreSettings::Memory => {
             let operator = Operator::new(services::Memory::default()).context("object store")?;
-            Ok(ObjectStore { operator: dependable(operator, IO_TIMEOUT), location: "memory://".to_owned() })
+            Ok(ObjectStore { operator: dependable(metered(operator), IO_TIMEOUT), location: "memory://".to_owned() })
         }
-        StoreSettings::S3(s3) => open_remote(remote_store::s3(s3)?).await,
+        StoreSettings::S3(s3) => open_remote(remote_store::s3(s3)?, metered).await,
         #[cfg(feature = "gcs")]
-        StoreSettings::Gcs(gcs) => open_remote(remote_store::gcs(gcs)?).await,
+        StoreSettings::Gcs(gcs) => open_remote(remote_store::gcs(gcs)?, metered).await,
         #[cfg(feature = "azure")]
-        StoreSettings::Azure(azure) => open_remote(remote_store::azure(azure)?).await,
+        StoreSettings::Azure(azure) => open_remote(remote_store::azure(azure)?, metered).await,
         #[cfg(not(all(feature = "gcs", feature = "azure")))]
         _ => Err(anyhow!("object store: not in this build")),
     }
@@ -79,8 +79,11 @@ fn dependable(operator: Operator, io_timeout: Duration) -> Operator {
 }
 
 /// With the layers, and tried.
-async fn open_remote((operator, place): (Operator, Place)) -> Result<ObjectStore> {
-    let operator = dependable(operator, IO_TIMEOUT);
+async fn open_remote(
+    (operator, place): (Operator, Place),
+    metered: impl FnOnce(Operator) -> Operator,
+) -> Result<ObjectStore> {
+    let operator = dependable(metered(operator), IO_TIMEOUT);
     remote_store::check(&operator, &place).await?;
     Ok(ObjectStore { operator, location: place.location })
 }

@@ -153,14 +153,18 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn http_client() -> Result<reqwest::Client> {
+/// What HTTP clients are made from.
+pub(crate) fn http_client_builder() -> reqwest::ClientBuilder {
     // Fails only if another provider was installed before, which would serve as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
+    reqwest::Client::builder().no_proxy()
+}
+
+fn http_client() -> Result<reqwest::Client> {
+    http_client_builder()
         .pool_idle_timeout(IDLE_CONNECTION_MAX)
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
-        .no_proxy()
         .build()
         .context("object store: HTTP client")
 }

@@ -1,6 +1,7 @@
 //! Google's and Azure's stores before a server that says what it is told to: what is tried again, and what is one line.
 
 use std::collections::VecDeque;
+use std::convert::identity;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -153,7 +154,7 @@ async fn what_is_wrong_with_a_bucket_or_container_is_one_line() {
     for (status, lines) in table {
         for (index, said) in lines.into_iter().enumerate() {
             let server = Server::saying(&[status]).await;
-            let line = format!("{:#}", open(&server.stores()[index]).await.err().expect("refused"));
+            let line = format!("{:#}", open(&server.stores()[index], identity).await.err().expect("refused"));
             assert!(line.contains(said) && line.contains("here"), "{status}: {line}");
             assert!(line.lines().count() == 1 && !line.contains(SECRET), "{line}");
         }
@@ -166,6 +167,6 @@ async fn a_connection_string_that_cannot_be_read_is_not_shown() {
     let [_, StoreSettings::Azure(azure)] = server.stores() else { panic!("no Azure") };
     let whole = Some(format!("AccountKey={SECRET};AccountName"));
     let settings = AzureSettings { connection_string: whole, ..azure };
-    let line = format!("{:#}", open(&StoreSettings::Azure(settings)).await.err().expect("refused"));
+    let line = format!("{:#}", open(&StoreSettings::Azure(settings), identity).await.err().expect("refused"));
     assert!(line.contains("AZURE_STORAGE_CONNECTION_STRING") && !line.contains(SECRET), "{line}");
 }

@@ -27,6 +27,8 @@ mod metrics {
 
     use anyhow::{Context as _, Result};
     use broker::Metrics;
+    use broker::costs::Ledger;
+    use opendal::Operator;
     use opentelemetry::KeyValue;
     use opentelemetry::metrics::MeterProvider as _;
     use opentelemetry_otlp::{MetricExporter, WithExportConfig as _};
@@ -35,6 +37,7 @@ mod metrics {
     use prometheus::{Registry, TextEncoder};
 
     use crate::config::Settings;
+    use crate::store_meter::StoreMeter;
 
     /// One push to the receiver.
     const PUSH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -43,6 +46,8 @@ mod metrics {
     pub(crate) struct Telemetry {
         registry: Registry,
         provider: SdkMeterProvider,
+        /// `None`: nothing is counted.
+        ledger: Option<Arc<Ledger>>,
     }
 
     impl Telemetry {
@@ -76,12 +81,27 @@ mod metrics {
                 let pushes = PeriodicReader::builder(exporter).with_interval(settings.otlp_interval).build();
                 provider = provider.with_reader(pushes);
             }
-            Ok(Arc::new(Self { registry, provider: provider.build() }))
+            let ledger = settings.metrics.then(|| Ledger::new(settings.prices));
+            Ok(Arc::new(Self { registry, provider: provider.build(), ledger }))
         }
 
-        /// The broker's instruments.
+        /// The broker's instruments; with `METRICS=false` none.
         pub(crate) fn metrics(&self) -> Metrics {
-            Metrics::new(&self.provider.meter("streamhouse"))
+            let Some(ledger) = &self.ledger else { return Metrics::disabled() };
+            Metrics::new(&self.provider.meter("streamhouse"), Arc::clone(ledger))
+        }
+
+        /// What counts requests to the object store; with `METRICS=false` nothing does.
+        pub(crate) fn store_meter(&self) -> Option<StoreMeter> {
+            self.ledger.clone().map(StoreMeter)
+        }
+
+        /// A service of objects, with what counts its requests laid over it.
+        pub(crate) fn metered(&self, service: Operator) -> Operator {
+            match self.store_meter() {
+                Some(meter) => service.layer(meter),
+                None => service,
+            }
         }
 
         /// What `/metrics` answers.

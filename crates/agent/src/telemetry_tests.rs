@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::FrontEnd;
+use broker::costs::{Account, Operation, Purpose, charge};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
@@ -94,6 +95,10 @@ async fn every_documented_metric_exists_and_every_metric_is_documented() {
     metrics.fetch(1, 1, 0);
     metrics.fetch_wait(0.1);
     metrics.partitions_led(1);
+    metrics.fetch_other_zone(1);
+    let topic = broker::TopicId(uuid::Uuid::nil());
+    let put = charge(Purpose::Flush, &[(topic, 1)], async { Account::open(Operation::Put, "org-1/flush/x") }).await;
+    telemetry.store_meter().unwrap().0.request(&put, Operation::Put, 1);
     let text = telemetry.prometheus_text().unwrap();
     let shown: Vec<&str> =
         text.lines().filter_map(|l| l.strip_prefix("# TYPE ")).filter_map(|l| l.split(' ').next()).collect();
@@ -106,6 +111,14 @@ async fn every_documented_metric_exists_and_every_metric_is_documented() {
     for name in &documented {
         assert!(shown.contains(name), "docs/metrics.md names {name}, which does not exist");
     }
+}
+
+#[tokio::test]
+async fn nothing_is_counted_that_nobody_wants() {
+    let telemetry = Telemetry::start(&settings(&["--metrics", "false"])).unwrap();
+    count(&telemetry);
+    assert!(telemetry.store_meter().is_none());
+    assert_eq!(telemetry.prometheus_text().unwrap(), "");
 }
 
 #[tokio::test(flavor = "multi_thread")]

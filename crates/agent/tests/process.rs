@@ -175,6 +175,52 @@ async fn http_says_what_is_asked_and_nothing_else() {
     assert!(agent.ended().await.success());
 }
 
+#[cfg(feature = "metrics")]
+#[tokio::test]
+async fn a_running_agent_reports_its_costs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = local_agent(folder.path());
+    command.env("COST_PRICES", "s3-express,put=3");
+    let running = Ready::start(command).await;
+    let url = format!("http://{}", running.address("http"));
+    let report = |url: &str| {
+        let mut command = agent(folder.path());
+        command.args(["cost-report", "--url", url]);
+        output(command)
+    };
+    let reported = report(&url).await;
+    let text = String::from_utf8(reported.stdout).unwrap();
+    assert!(reported.status.success(), "{text}");
+    let marked = text.lines().find(|line| line.contains("marker") && line.contains("put")).unwrap();
+    assert!(marked.ends_with("0.003000"), "{marked}");
+    assert!(text.contains("put 3 ") && text.contains("kept a month 0.11"), "{text}");
+    running.signal(Signal::TERM);
+    assert!(running.ended().await.success());
+    assert_refused(&report(&url).await, 1, "does not answer");
+}
+
+#[tokio::test]
+async fn more_connections_than_the_usual_limit_of_files_are_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let shell = local_agent(folder.path());
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -Sn 200 && exec \"$0\"", env!("CARGO_BIN_EXE_agent")]);
+    command.current_dir(folder.path()).env_clear().envs(shell.as_std().get_envs().map(|(k, v)| (k, v.unwrap())));
+    let agent = Ready::start(command).await;
+    let mut connections = Vec::new();
+    for _ in 0..400 {
+        connections.push(TcpStream::connect(agent.address("kafka")).await.unwrap());
+    }
+    // Accepted, and not only waiting for it: ApiVersions 0, correlation id 7.
+    let mut last = connections.pop().unwrap();
+    last.write_all(&[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0, 0]).await.unwrap();
+    let mut answer = [0; 8];
+    timeout(PATIENCE, last.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(answer[4..], [0, 0, 0, 7]);
+    agent.signal(Signal::TERM);
+    assert!(agent.ended().await.success());
+}
+
 #[tokio::test]
 async fn a_second_agent_on_the_same_metadata_is_refused_and_harms_nothing() {
     let folder = tempfile::tempdir().unwrap();

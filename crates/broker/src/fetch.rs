@@ -11,6 +11,7 @@ use tokio::sync::{Notify, OnceCell};
 use tokio::time::Instant;
 
 use crate::broker::Broker;
+use crate::costs::{Purpose, charge};
 use crate::limits::{FETCH_BYTES_MAX, FETCH_COLD_BYTES_MAX, FETCH_WAIT_MAX};
 use crate::memory_budget::MemoryPermit;
 use crate::reader::ReadBatch;
@@ -21,6 +22,9 @@ use crate::writer::partition::Partition;
 
 /// Partitions of one fetch that are read at the same time.
 const PARTITIONS_IN_FLIGHT: usize = 4;
+
+/// Reads of one fetch that are prepared at the same time: each takes some KiB, and a consumer may ask for 10,000 partitions.
+const PARTITIONS_PREPARED: usize = 64;
 
 /// Kafka's isolation level. Without transactions both read to the high watermark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,6 +256,9 @@ impl Broker {
                 let bytes = answer.from_tail + answer.from_store;
                 self.metrics().fetch(bytes as u64, answer.from_tail as u64, answer.from_store as u64);
                 self.metrics().fetch_wait(started.elapsed().as_secs_f64());
+                if request.rack.as_ref().is_some_and(|rack| *rack != self.settings().zone) {
+                    self.metrics().fetch_other_zone(bytes as u64);
+                }
                 return answer.partitions;
             }
             let _ = tokio::time::timeout_at(deadline, waiter.notify.notified()).await;
@@ -279,18 +286,26 @@ impl Broker {
 
     async fn read_once(&self, request: &FetchRequest) -> Answer {
         let bounds = Bounds::new(request);
-        let mut reads = Vec::with_capacity(request.partitions.len());
-        for wanted in &request.partitions {
-            reads.push(self.read_partition(request, wanted, &bounds));
-        }
-        let mut reads = futures::stream::iter(reads).buffered(PARTITIONS_IN_FLIGHT);
         let partitions = Vec::with_capacity(request.partitions.len());
         let mut answer = Answer { partitions, complete: request.partitions.is_empty(), from_tail: 0, from_store: 0 };
-        for wanted in &request.partitions {
+        for some in request.partitions.chunks(PARTITIONS_PREPARED) {
+            self.read_some(request, some, &bounds, &mut answer).await;
+        }
+        answer.complete |= bounds.taken() >= request.min_bytes.min(bounds.bytes_max);
+        answer
+    }
+
+    async fn read_some(&self, request: &FetchRequest, some: &[FetchPartition], bounds: &Bounds, answer: &mut Answer) {
+        let mut reads = Vec::with_capacity(some.len());
+        for wanted in some {
+            reads.push(self.read_partition(request, wanted, bounds));
+        }
+        let mut reads = futures::stream::iter(reads).buffered(PARTITIONS_IN_FLIGHT);
+        for wanted in some {
             let Some(read) = reads.next().await else { break };
             let result = read.map(|read| {
                 let from_store = read.from_store;
-                let (fetched, next_offset) = trim(read, wanted, &bounds);
+                let (fetched, next_offset) = trim(read, wanted, bounds);
                 // Records that the bounds leave behind: waiting would bring no more.
                 answer.complete |= next_offset < fetched.high_watermark
                     || fetched.diverging.is_some()
@@ -301,9 +316,6 @@ impl Broker {
             answer.complete |= result.is_err();
             answer.partitions.push(FetchedPartition { topic_id: wanted.topic_id, partition: wanted.partition, result });
         }
-        drop(reads);
-        answer.complete |= bounds.taken() >= request.min_bytes.min(bounds.bytes_max);
-        answer
     }
 
     async fn read_partition(
@@ -423,7 +435,8 @@ impl Broker {
             return Ok(Vec::new()); // the rest of this answer's partitions come with the next fetch
         }
         let memory = bounds.cold_memory.get_or_init(|| self.cold().memory(bounds.bytes_max)).await;
-        let batches = self.cold().read(key, recent, offset, end, reserved, memory).await?;
+        let read = self.cold().read(key, recent, offset, end, reserved, memory);
+        let batches = charge(Purpose::Fetch, &[(key.topic_id, 1)], read).await?;
         bounds.settle_cold(reserved, &batches);
         Ok(batches)
     }

@@ -8,6 +8,7 @@ mod broker;
 mod catalog;
 mod clock;
 mod cluster;
+pub mod costs;
 mod fetch;
 pub mod limits;
 mod list_offsets;

@@ -27,10 +27,18 @@ pub const PARTITIONS_MAX: usize = 200_000;
 pub const REPLICAS_DEFAULT_MAX: i16 = 3;
 /// Kafka's default `max.message.bytes`.
 pub const MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
+/// Connections that wait to be accepted; a client beyond it tries again after a second. The kernel's own bound is as high.
+pub const LISTEN_BACKLOG: u32 = 4096;
 /// Connections to one listener.
 pub const CONNECTIONS_MAX: usize = 10_000;
 /// Connections from one address to one listener.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 5_000;
+/// Topics with series of their own in the costs; the others share one.
+pub const COST_TOPICS_MAX: usize = 50;
+/// Topics counted at all to find those, at the same time.
+pub const COST_TOPICS_COUNTED_MAX: usize = 10_000;
+/// Organizations with series of their own in the costs.
+pub const COST_ORGANIZATIONS_MAX: usize = 64;
 /// Ranges of a partition between two producer-state snapshots.
 pub const RANGES_PER_SNAPSHOT: u32 = 1_000;
 /// Partitions acquired in one transaction.

@@ -1,9 +1,16 @@
 //! What the agent counts. docs/metrics.md lists every name with unit and meaning; keep the two in step.
 //!
 //! One [`Metrics`] per agent, shared by both gateways and the broker. Labels are few and fixed (front end, API,
-//! outcome): no topic, no client, nothing that grows with use. A call costs no allocation: attribute values are
+//! outcome): no topic, no client, nothing that grows with use; what is counted by topic is in [`crate::costs`], and bounded. A call costs no allocation: attribute values are
 //! `&'static str` and the attribute lists live on the stack. Without the feature `metrics` every method is empty
 //! and no OpenTelemetry crate is linked; without a meter ([`Metrics::disabled`]) they cost one branch.
+
+#[cfg(feature = "metrics")]
+use std::sync::Arc;
+
+use crate::catalog::Catalog;
+#[cfg(feature = "metrics")]
+use crate::costs::{self, Ledger};
 
 /// Which front end a connection or request came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,15 +26,19 @@ pub enum FrontEnd {
 pub struct Metrics {
     #[cfg(feature = "metrics")]
     instruments: Option<Box<instruments::Instruments>>,
+    #[cfg(feature = "metrics")]
+    ledger: Option<Arc<Ledger>>,
 }
 
 #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "without the feature nothing is counted"))]
 impl Metrics {
-    /// Instruments of `meter`; the names carry the prefix `streamhouse_` themselves.
+    /// Instruments of `meter`; the names carry the prefix `streamhouse_` themselves. `ledger` is what the object store's
+    /// requests are counted in.
     #[cfg(feature = "metrics")]
     #[must_use]
-    pub fn new(meter: &opentelemetry::metrics::Meter) -> Self {
-        Self { instruments: Some(Box::new(instruments::Instruments::new(meter))) }
+    pub fn new(meter: &opentelemetry::metrics::Meter, ledger: Arc<Ledger>) -> Self {
+        costs::register(meter, &ledger);
+        Self { instruments: Some(Box::new(instruments::Instruments::new(meter))), ledger: Some(ledger) }
     }
 
     /// Counts nothing.
@@ -160,6 +171,22 @@ impl Metrics {
             i.fetch_source_bytes.add(from_tail, &instruments::source("tail"));
             i.fetch_source_bytes.add(from_store, &instruments::source("store"));
         });
+    }
+
+    /// Record bytes went to a consumer that named another zone than this agent's.
+    pub fn fetch_other_zone(&self, bytes: u64) {
+        #[cfg(feature = "metrics")]
+        if let Some(ledger) = &self.ledger {
+            ledger.crossed_zones(bytes);
+        }
+    }
+
+    /// Where the names of topics are found.
+    pub(crate) fn name_topics(&self, catalog: &std::sync::Arc<Catalog>) {
+        #[cfg(feature = "metrics")]
+        if let Some(ledger) = &self.ledger {
+            ledger.name_topics(catalog);
+        }
     }
 
     /// A long poll ended, by data or by its time-out.

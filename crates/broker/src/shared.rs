@@ -55,8 +55,10 @@ impl Shared {
     ) -> Self {
         let clock = Arc::new(Clock::new(settings.time_source, opened.database_time));
         let status = SessionStatus::new(opened.session, registration(&settings));
+        let catalog = Arc::default();
+        metrics.name_topics(&catalog);
         Self {
-            catalog: Arc::default(),
+            catalog,
             view: Arc::new(ClusterView::new(cluster_id, opened.node_id)),
             pool: Arc::new(WriterPool::new(settings.flush_bytes)),
             replicas: Arc::new(Replicas::new()),

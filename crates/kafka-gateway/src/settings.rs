@@ -17,6 +17,10 @@ pub struct KafkaSettings {
 
 impl Default for KafkaSettings {
     fn default() -> Self {
-        Self { backlog: 1024, grace: Duration::from_secs(10), idle: Duration::from_secs(15 * 60) }
+        Self {
+            backlog: broker::limits::LISTEN_BACKLOG,
+            grace: Duration::from_secs(10),
+            idle: Duration::from_secs(15 * 60),
+        }
     }
 }

@@ -24,6 +24,7 @@ use super::progress::LaneProgress;
 use super::segment_plan::{self, LaneIdentity, PlannedSegment};
 use crate::append::AppendError;
 use crate::clock::Clock;
+use crate::costs::{Purpose, charge};
 use crate::limits::FLUSH_FULL_BYTES;
 use crate::metrics::Metrics;
 use crate::reader::tail::TailBudget;
@@ -152,11 +153,12 @@ impl Lane {
     fn start_put(self: &Arc<Self>, segment: &mut PlannedSegment) -> JoinHandle<Result<(), opendal::Error>> {
         let body = Buffer::from(std::mem::take(&mut segment.chunks));
         let (key, bytes) = (Arc::clone(&segment.object_key), segment.object_bytes);
+        let topics = segment.topic_bytes();
         let in_flight = UploadInFlight::enter(Arc::clone(self));
         tokio::spawn(async move {
             let lane = &in_flight.0;
             let started = Instant::now();
-            let result = lane.put(&key, body, bytes).await;
+            let result = charge(Purpose::Flush, &topics, lane.put(&key, body, bytes)).await;
             lane.metrics.object_put(started.elapsed().as_secs_f64(), bytes, result.is_ok());
             result
         })

@@ -9,7 +9,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use segment::{
     LaneSequence, ObjectKey, ObjectPurpose, OrganizationId, ProducerBatch, RangeMeta, SegmentBuilder, SegmentIdentity,
-    SessionId, TimestampMs,
+    SessionId, TimestampMs, TopicId,
 };
 use uuid::Uuid;
 
@@ -160,6 +160,18 @@ impl PlannedSegment {
     /// Leaves out ranges whose partition failed since they were gathered; they were answered then.
     pub(crate) fn drop_failed_ranges(&mut self) {
         self.ranges.retain(|range| range.partition.state.lock().generation() == range.generation);
+    }
+
+    /// Whose bytes it holds. Topics repeat, unless their partitions were gathered one after the other.
+    pub(crate) fn topic_bytes(&self) -> Vec<(TopicId, u64)> {
+        let mut topics: Vec<(TopicId, u64)> = Vec::new();
+        for PlannedRange { meta, .. } in &self.ranges {
+            match topics.last_mut().filter(|(topic, _)| *topic == meta.key.topic_id) {
+                Some((_, bytes)) => *bytes += meta.byte_len,
+                None => topics.push((meta.key.topic_id, meta.byte_len)),
+            }
+        }
+        topics
     }
 
     /// How a lost reply is resolved.
