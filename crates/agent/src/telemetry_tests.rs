@@ -89,6 +89,9 @@ async fn every_documented_metric_exists_and_every_metric_is_documented() {
     metrics.flush(1, 1, 0.0);
     metrics.object_get(0.001, 1, false);
     metrics.object_deleted();
+    metrics.records_deleted(1, 1);
+    metrics.rewritten(1, 2, 1);
+    metrics.rewrite_job("done");
     metrics.gave_up();
     metrics.probe(true);
     metrics.fetch(1, 1, 0);

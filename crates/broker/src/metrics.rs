@@ -119,6 +119,31 @@ impl Metrics {
         self.with(|i| i.objects_deleted.add(1, &[]));
     }
 
+    /// Retention, or a client, deleted records of a partition.
+    pub fn records_deleted(&self, records: u64, bytes: u64) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| {
+            i.records_deleted.add(records, &[]);
+            i.record_bytes_deleted.add(bytes, &[]);
+        });
+    }
+
+    /// A rewrite let `ranges` rows with `bytes` of records take the place of `rows`.
+    pub fn rewritten(&self, bytes: u64, rows: u64, ranges: u64) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| {
+            i.rewrite_bytes.add(bytes, &[]);
+            i.rewrite_rows_replaced.add(rows, &[]);
+            i.rewrite_rows_written.add(ranges, &[]);
+        });
+    }
+
+    /// A rewrite of one object ended: `done`, `partly`, `refused` or `failed`.
+    pub fn rewrite_job(&self, outcome: &'static str) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| i.rewrite_jobs.add(1, &instruments::outcome(outcome)));
+    }
+
     /// This agent gave its leases up: it could not commit while another could.
     pub fn gave_up(&self) {
         #[cfg(feature = "metrics")]
@@ -223,6 +248,12 @@ mod instruments {
         pub(super) object_put_bytes: Counter<u64>,
         pub(super) object_put_hedges: Counter<u64>,
         pub(super) objects_deleted: Counter<u64>,
+        pub(super) records_deleted: Counter<u64>,
+        pub(super) record_bytes_deleted: Counter<u64>,
+        pub(super) rewrite_bytes: Counter<u64>,
+        pub(super) rewrite_rows_replaced: Counter<u64>,
+        pub(super) rewrite_rows_written: Counter<u64>,
+        pub(super) rewrite_jobs: Counter<u64>,
         pub(super) gave_up: Counter<u64>,
         pub(super) probes: Counter<u64>,
         pub(super) object_get: Histogram<f64>,
@@ -265,6 +296,12 @@ mod instruments {
                     "Writes begun again beside a slow one",
                 ),
                 objects_deleted: counter(m, "streamhouse_objects_deleted_total", "Objects deleted as garbage"),
+                records_deleted: counter(m, "streamhouse_records_deleted_total", "Records deleted by retention"),
+                record_bytes_deleted: counter(m, "streamhouse_record_bytes_deleted_total", "Bytes of those records"),
+                rewrite_bytes: counter(m, "streamhouse_rewrite_bytes_total", "Record bytes rewritten"),
+                rewrite_rows_replaced: counter(m, "streamhouse_rewrite_rows_replaced_total", "Ranges they were in"),
+                rewrite_rows_written: counter(m, "streamhouse_rewrite_rows_written_total", "Ranges they are in now"),
+                rewrite_jobs: counter(m, "streamhouse_rewrite_jobs_total", "Rewrites of one object that ended"),
                 gave_up: counter(m, "streamhouse_gave_up_total", "Times this agent gave its leases up"),
                 probes: counter(m, "streamhouse_probes_total", "Probes of the stores"),
                 object_get: seconds(m, "streamhouse_object_get_seconds", "Object store reads, retries included"),

@@ -27,6 +27,14 @@ pub struct BrokerSettings {
     pub garbage_interval: Duration,
     /// `GARBAGE_GRACE`: how old such an object must be. A courtesy to uploads under way; safety does not rest on it.
     pub garbage_grace: Duration,
+    /// `RETENTION_INTERVAL`: how often records are looked for that have been kept long enough.
+    pub retention_interval: Duration,
+    /// `REWRITE_BYTES`: so many bytes in small ranges of one partition become an object of their own.
+    pub rewrite_bytes: u64,
+    /// `REWRITE_AGE`: how old records are when they are rewritten.
+    pub rewrite_age: Duration,
+    /// `REWRITE_BYTES_PER_SECOND`: how fast, each byte counted when it is read and when it is written. 0: not at all.
+    pub rewrite_bytes_per_second: u64,
     /// `FLUSH_INTERVAL_MS`: how long the first batch of a flush waits for company. 0: as soon as the PUT before it is
     /// durable. With an object store that bills requests this is a price: 100 ms is at most 26 M PUTs a month.
     pub flush_interval: Duration,
@@ -64,6 +72,10 @@ impl BrokerSettings {
             lease_duration: Duration::from_secs(30),
             garbage_interval: Duration::from_secs(3_600),
             garbage_grace: Duration::from_secs(900),
+            retention_interval: Duration::from_secs(3_600),
+            rewrite_bytes: 64 << 20,
+            rewrite_age: Duration::from_secs(10),
+            rewrite_bytes_per_second: 0,
             flush_interval: Duration::ZERO,
             flush_bytes: 1 << 20,
             memory_bytes: 256 << 20,

@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicI64, AtomicUsize};
 
 use metadata::{MetadataStore, OpenedSession, Registration};
 use opendal::Operator;
+use rand::rngs::StdRng;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::catalog::Catalog;
 use crate::clock::Clock;
+use crate::maintenance::{Pace, Retainer, Rewriter};
 use crate::memory_budget::MemoryBudget;
 use crate::metrics::Metrics;
 use crate::reader::cold::ColdReader;
@@ -133,6 +135,39 @@ impl Shared {
             metrics: Arc::clone(&self.metrics),
             interval: self.settings.garbage_interval,
             grace: self.settings.garbage_grace,
+        }
+    }
+
+    /// Retention.
+    pub(crate) fn retainer(&self) -> Retainer {
+        Retainer {
+            metadata: Arc::clone(&self.metadata),
+            status: Arc::clone(&self.status),
+            catalog: Arc::clone(&self.catalog),
+            pool: Arc::clone(&self.pool),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+            interval: self.settings.retention_interval,
+        }
+    }
+
+    /// Rewrite.
+    pub(crate) fn rewriter(&self, cluster_id: Uuid, cold: Arc<ColdReader>, rng: StdRng) -> Rewriter {
+        let settings = &self.settings;
+        Rewriter {
+            metadata: Arc::clone(&self.metadata),
+            store: self.store.clone(),
+            cold,
+            status: Arc::clone(&self.status),
+            pool: Arc::clone(&self.pool),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+            cluster_id,
+            bytes_min: settings.rewrite_bytes,
+            age: settings.rewrite_age,
+            pace: Pace::new(Arc::clone(&self.pool), settings.rewrite_bytes_per_second, settings.flush_interval),
+            rng,
+            next_sequence: 0,
         }
     }
 

@@ -225,6 +225,7 @@ impl Lane {
             }
             let with_snapshot = committed.snapshot.is_some();
             let (batches, answers) = state.commit(range.meta.next_offset, &segment.object_key, with_snapshot);
+            range.partition.upkeep.lock().committed(committed);
             drop(state);
             tail.recent.push(|| recent(segment, committed));
             self.tail.push(&range.partition, &mut tail, batches);

@@ -15,5 +15,7 @@ mod gated_store;
 mod giving_up;
 mod outages;
 mod restart;
+mod retention;
+mod rewriting;
 mod rig;
 mod topic_changes;
