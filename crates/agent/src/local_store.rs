@@ -157,7 +157,14 @@ impl Folder {
     }
 
     /// Ends an object that came in parts with these chunks, from `start` on, and gives it its name. May be repeated.
-    fn put_parts(&self, temporary: &mut Temporary, key: &str, start: u64, last: &[Bytes], if_not_exists: bool) -> io::Result<()> {
+    fn put_parts(
+        &self,
+        temporary: &mut Temporary,
+        key: &str,
+        start: u64,
+        last: &[Bytes],
+        if_not_exists: bool,
+    ) -> io::Result<()> {
         let target = self.path_of(key)?;
         let parent = target.parent().unwrap_or(&self.root);
         let directory = self.durable_directory(parent)?;

@@ -275,7 +275,8 @@ async fn an_object_that_comes_in_parts_reads_back_equal_and_is_not_held_in_memor
         let key = format!("org-1/data/a/{length}");
         let mut writer = write_in_parts(&store, &key, &whole, 3 << 20).await;
         assert_eq!(store.stat(&key).await.unwrap_err().kind(), ErrorKind::NotFound, "not before it is whole");
-        let parts: u64 = fs::read_dir(folder.path().join(SCRATCH)).unwrap().map(|f| f.unwrap().metadata().unwrap().len()).sum();
+        let parts: u64 =
+            fs::read_dir(folder.path().join(SCRATCH)).unwrap().map(|f| f.unwrap().metadata().unwrap().len()).sum();
         assert!(length as u64 - parts <= 3 * PART_BYTES as u64, "{parts} of {length} bytes are in the file");
         assert_eq!(writer.close().await.unwrap().content_length(), length as u64);
         assert!(store.read(&key).await.unwrap().to_vec() == whole, "{key}");
@@ -293,7 +294,9 @@ async fn an_object_in_parts_that_is_given_up_leaves_nothing() {
     aborted.abort().await.unwrap();
     drop(dropped);
     assert_eq!(leftovers(folder.path()), 0);
-    assert!(store.list_with("org-1/").recursive(true).await.is_ok_and(|found| found.iter().all(|f| f.metadata().is_dir())));
+    assert!(
+        store.list_with("org-1/").recursive(true).await.is_ok_and(|found| found.iter().all(|f| f.metadata().is_dir()))
+    );
 }
 
 #[test]

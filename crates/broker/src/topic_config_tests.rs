@@ -161,7 +161,8 @@ fn appends_get_what_they_need() {
         retention: Retention { deletes: true, age_max_ms: None, bytes_max: Some(7) },
     };
     assert_eq!(LogConfig::from_configs(&own), expected);
-    let compacted = [("cleanup.policy".to_owned(), "compact".to_owned()), ("retention.bytes".to_owned(), "-5".to_owned())];
+    let compacted =
+        [("cleanup.policy".to_owned(), "compact".to_owned()), ("retention.bytes".to_owned(), "-5".to_owned())];
     let compacted = LogConfig::from_configs(&BTreeMap::from(compacted));
     assert_eq!((compacted.retention.deletes, compacted.retention.bytes_max), (false, None));
 }

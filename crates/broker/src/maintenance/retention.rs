@@ -236,8 +236,7 @@ fn expired(rows: &[RangeRow], retention: Retention, now: TimestampMs, mut log_by
     for (position, row) in rows.iter().enumerate() {
         let bytes = unsigned(row.byte_len);
         let too_old = retention.age_max_ms.is_some_and(|age_max| is_too_old(row.max_timestamp, now, age_max));
-        let too_many =
-            |bytes_max| log_bytes.is_some_and(|log_bytes| is_surplus(log_bytes, bytes, bytes_max));
+        let too_many = |bytes_max| log_bytes.is_some_and(|log_bytes| is_surplus(log_bytes, bytes, bytes_max));
         if too_old || retention.bytes_max.is_some_and(too_many) {
             gone = position + 1;
         } else if row.max_timestamp >= 0 {

@@ -140,7 +140,8 @@ impl Rewriter {
             let mut read = self.metadata.ranges_from(partition.key, from, ROWS_PER_READ).await?;
             all = read.len() < ROWS_PER_READ as usize || read.last().is_some_and(|last| last.next_offset >= end);
             read.retain(|row| row.next_offset <= end);
-            bytes += read.iter().filter(|row| row.byte_len < SMALL_BYTES).map(|row| unsigned(row.byte_len)).sum::<u64>();
+            bytes +=
+                read.iter().filter(|row| row.byte_len < SMALL_BYTES).map(|row| unsigned(row.byte_len)).sum::<u64>();
             from = read.last().map_or(from, |last| last.next_offset);
             rows.append(&mut read);
         }

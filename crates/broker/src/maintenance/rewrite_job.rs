@@ -17,8 +17,8 @@ use metadata::{
 use opendal::{Buffer, Writer};
 use rand::Rng;
 use segment::{
-    DataBuilder, FinishedSegment, LeaderEpoch, ObjectKey, ObjectPurpose, Offset, PartitionKey, RangeMeta,
-    REWRITE_SEQUENCE_BASE, SegmentIdentity,
+    DataBuilder, FinishedSegment, LeaderEpoch, ObjectKey, ObjectPurpose, Offset, PartitionKey, REWRITE_SEQUENCE_BASE,
+    RangeMeta, SegmentIdentity,
 };
 use tokio::time::Instant;
 
@@ -167,7 +167,8 @@ impl Rewriter {
         let mut pending = 0;
         for piece in &job.pieces {
             let mut ahead = piece.run.rows.iter();
-            let mut reads: FuturesOrdered<_> = ahead.by_ref().take(READS_IN_FLIGHT).map(|row| cold.range(row)).collect();
+            let mut reads: FuturesOrdered<_> =
+                ahead.by_ref().take(READS_IN_FLIGHT).map(|row| cold.range(row)).collect();
             let mut last = None;
             for row in &piece.run.rows {
                 let bytes = unsigned(row.byte_len);
@@ -179,7 +180,8 @@ impl Rewriter {
                 check(row, batches.iter().map(|(header, _)| (header.base_offset, header.next_offset())))?;
                 let replaced = sources.last().map_or(0, |(_, replaced)| replaced.len());
                 let fits = builder.range_bytes() + bytes <= RANGE_BYTES_MAX && replaced < ROWS_PER_SWAP;
-                let follows = last.replace((row.leader_epoch, row.next_offset)) == Some((row.leader_epoch, row.base_offset));
+                let follows =
+                    last.replace((row.leader_epoch, row.next_offset)) == Some((row.leader_epoch, row.base_offset));
                 if !follows || !fits {
                     builder.begin_range(piece.partition.key, row.leader_epoch);
                     sources.push((&piece.partition, Vec::new()));
@@ -280,9 +282,10 @@ impl Rewriter {
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
-        self.metadata.replace_ranges(session, rewrite).await.map(|outcomes| {
-            outcomes.iter().map(|outcome| matches!(outcome, LogChangeOutcome::Done { .. })).collect()
-        })
+        self.metadata
+            .replace_ranges(session, rewrite)
+            .await
+            .map(|outcomes| outcomes.iter().map(|outcome| matches!(outcome, LogChangeOutcome::Done { .. })).collect())
     }
 
     /// Whether a swap whose reply was lost happened. Should it happen later after all, nothing is wrong: the records are the

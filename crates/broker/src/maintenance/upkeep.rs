@@ -110,7 +110,8 @@ impl Upkeep {
             Oldest::Unknown => true,
             Oldest::Nothing => false,
             Oldest::Range { timestamp, bytes } => {
-                let too_many = |bytes_max| self.log_bytes.is_none_or(|log_bytes| is_surplus(log_bytes, bytes, bytes_max));
+                let too_many =
+                    |bytes_max| self.log_bytes.is_none_or(|log_bytes| is_surplus(log_bytes, bytes, bytes_max));
                 retention.age_max_ms.is_some_and(|age_max| is_too_old(timestamp, now, age_max))
                     || retention.bytes_max.is_some_and(too_many)
             }
@@ -144,7 +145,13 @@ impl Upkeep {
 
     /// Says from where to where the partition's ranges are to be looked at for a rewrite now, if they are. `end` is where it
     /// ends now.
-    pub(super) fn rewrite_due(&mut self, now: Instant, end: Offset, bytes_min: u64, age: Duration) -> Option<(Offset, Offset)> {
+    pub(super) fn rewrite_due(
+        &mut self,
+        now: Instant,
+        end: Offset,
+        bytes_min: u64,
+        age: Duration,
+    ) -> Option<(Offset, Offset)> {
         let growth = &mut self.rewrite;
         if growth.due.is_none() {
             if growth.ranges > 0 {

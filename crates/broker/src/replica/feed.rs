@@ -124,12 +124,6 @@ impl Followed {
         let is_new = |range: &&RecentRange| range.row.base_offset >= self.told;
         let ranges = tail.recent.ranges.iter().filter(is_new).cloned().collect();
         (self.told_start, self.told) = (log_start_offset, high_watermark);
-        Some(Progress {
-            partition: id,
-            leader_epoch: state.leader_epoch(),
-            log_start_offset,
-            high_watermark,
-            ranges,
-        })
+        Some(Progress { partition: id, leader_epoch: state.leader_epoch(), log_start_offset, high_watermark, ranges })
     }
 }

@@ -124,12 +124,8 @@ async fn what_is_kept_for_ever_or_compacted_stays() {
     for (name, policy, left) in [("compacted", "compact", 1), ("both", "compact,delete", 0)] {
         let configs = [("cleanup.policy", policy), ("retention.ms", "1000"), ("retention.bytes", "0")];
         let topic = create_with(&broker, name, 1, &configs).await;
-        let record = broker::NewRecord {
-            key: Some("k".into()),
-            value: None,
-            timestamp: NOW - 10_000,
-            headers: Vec::new(),
-        };
+        let record =
+            broker::NewRecord { key: Some("k".into()), value: None, timestamp: NOW - 10_000, headers: Vec::new() };
         let batch = broker::encode_batch(&[record], None).expect("encodes");
         broker.append(request(&topic, 0, batch)).await.expect("placed").acked().await.expect("acked");
         a_few_rounds().await;
@@ -173,11 +169,8 @@ async fn a_deletion_that_fails_or_loses_its_reply_is_repeated() {
 #[tokio::test(start_paused = true)]
 async fn objects_without_records_are_deleted_after_their_grace() {
     let rig = Rig::new();
-    let collecting = BrokerSettings {
-        garbage_interval: Duration::from_secs(1),
-        garbage_grace: Duration::ZERO,
-        ..settings()
-    };
+    let collecting =
+        BrokerSettings { garbage_interval: Duration::from_secs(1), garbage_grace: Duration::ZERO, ..settings() };
     let broker = rig.start_with(collecting).await;
     let topic = create_with(&broker, "t", 1, &[("retention.ms", "60000")]).await;
     append_old(&broker, &topic, 100_000, 0..3).await;

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{
-    AppendError, AppendRequest, Appended, Broker, BrokerSettings, CreateTopic, FetchError, FetchPartition, FetchRequest,
-    IsolationLevel, Metrics, NewRecord, OrganizationId, SessionId, Topic, encode_batch,
+    AppendError, AppendRequest, Appended, Broker, BrokerSettings, CreateTopic, FetchError, FetchPartition,
+    FetchRequest, IsolationLevel, Metrics, NewRecord, OrganizationId, SessionId, Topic, encode_batch,
 };
 use bytes::Bytes;
 use metadata::{Claim, FailPoint, FoundObject, MemoryStore, Segments, Sessions};
@@ -297,7 +297,12 @@ async fn fence(world: &World, number: usize) {
 }
 
 /// Reads a partition from an offset on, until its end or the first error: offsets with their values.
-async fn read(broker: &Broker, topic: &Topic, partition: i32, mut offset: i64) -> (Vec<(i64, u64)>, Option<FetchError>) {
+async fn read(
+    broker: &Broker,
+    topic: &Topic,
+    partition: i32,
+    mut offset: i64,
+) -> (Vec<(i64, u64)>, Option<FetchError>) {
     let mut found = Vec::new();
     loop {
         let wanted = FetchPartition {

@@ -7,8 +7,8 @@ use std::io::Write;
 
 use bytes::Bytes;
 use segment::{
-    Compression, DataBuilder, FinishedSegment, NewRecord, OrganizationId, PartitionKey, REWRITE_SEQUENCE_BASE, RecordBatchHeader,
-    SegmentBuilder, SegmentIdentity, SessionId, TopicId, encode_batch, place,
+    Compression, DataBuilder, FinishedSegment, NewRecord, OrganizationId, PartitionKey, REWRITE_SEQUENCE_BASE,
+    RecordBatchHeader, SegmentBuilder, SegmentIdentity, SessionId, TopicId, encode_batch, place,
 };
 use uuid::Uuid;
 
@@ -128,7 +128,7 @@ pub(crate) fn data_identity() -> SegmentIdentity {
 /// As a rewrite writes it: two ranges of one partition, under two epochs, and one of another.
 pub(crate) fn sample_data_segment() -> FinishedSegment {
     let mut builder = DataBuilder::new(data_identity());
-    let mut push = |builder: &mut DataBuilder, offset, epoch| {
+    let push = |builder: &mut DataBuilder, offset, epoch| {
         let batch = plain_batch(2, 3, Some((9, 0, 0)));
         let (placed, stored) = place(&batch, &header_of(&batch), offset, epoch, None);
         builder.push(&stored, [placed.header, placed.records].concat().into());
