@@ -164,6 +164,7 @@ impl Shared {
             metrics: Arc::clone(&self.metrics),
             cluster_id,
             bytes_min: settings.rewrite_bytes,
+            shared_bytes: settings.memory_bytes as u64 / 8,
             age: settings.rewrite_age,
             pace: Pace::new(Arc::clone(&self.pool), settings.rewrite_bytes_per_second, settings.flush_interval),
             rng,

@@ -3,7 +3,8 @@
 //!
 //! One job at a time. Each partition counts what was committed since its last look; past a threshold, and once that is old enough,
 //! its rows are read from where the last look ended. A partition with `REWRITE_BYTES` of small ranges gets an object of its own;
-//! those that stay below it and have many rows share one, ordered by topic and partition. [`rewrite_job`](super::rewrite_job)
+//! those that stay below it and have many rows share one, ordered by topic and partition: for it the objects that
+//! they were in are read once, not once for each of their ranges. [`rewrite_job`](super::rewrite_job)
 //! does the work.
 
 use std::collections::BTreeMap;
@@ -48,6 +49,8 @@ pub(crate) struct Rewriter {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) cluster_id: Uuid,
     pub(crate) bytes_min: u64,
+    /// What one object that partitions share may hold: it is in memory until it is written.
+    pub(crate) shared_bytes: u64,
     pub(crate) age: Duration,
     pub(crate) pace: Pace,
     pub(crate) rng: StdRng,
@@ -92,12 +95,12 @@ impl Rewriter {
             while let Some(look) = self.look(&partition).await? {
                 let all = look.all;
                 if look.bytes >= self.bytes_min {
-                    self.run_job(Job { pieces: pieces(&partition, look) }).await?;
+                    self.run_job(Job { pieces: pieces(&partition, look), is_shared: false }).await?;
                 } else if look.rows >= ROWS_MIN as usize {
-                    let job = shared.entry(partition.key.organization).or_default();
+                    let job = shared.entry(partition.key.organization).or_insert_with(Job::shared);
                     job.pieces.extend(pieces(&partition, look));
-                    if !all || job.rows() >= ROWS_PER_JOB || job.bytes() >= OBJECT_BYTES_MAX {
-                        let job = std::mem::take(job);
+                    if !all || job.rows() >= ROWS_PER_JOB || job.bytes() >= self.shared_bytes {
+                        let job = std::mem::replace(job, Job::shared());
                         self.run_job(job).await?;
                     }
                 } else {

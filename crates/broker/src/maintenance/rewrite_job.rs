@@ -5,16 +5,19 @@
 //! beside the old ones of the others, which are read as before. A swap that is refused (the lease is lost, the topic
 //! deleted, retention was faster) leaves the old rows in force. Nobody waits for any of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use metadata::{
-    LogChangeOutcome, NewRange, RangesReplacement, Resolution, SegmentRef, SegmentRewrite, SnapshotAt, StoreError,
+    LogChangeOutcome, NewRange, RangeRow, RangesReplacement, Resolution, SegmentRef, SegmentRewrite, SnapshotAt,
+    StoreError,
 };
-use opendal::{Buffer, Writer};
+use opendal::{Buffer, ErrorKind, Writer};
 use rand::Rng;
 use segment::{
     DataBuilder, FinishedSegment, LeaderEpoch, ObjectKey, ObjectPurpose, Offset, PartitionKey, REWRITE_SEQUENCE_BASE,
@@ -23,10 +26,10 @@ use segment::{
 use tokio::time::Instant;
 
 use super::rewrite::Rewriter;
-use super::rewrite_plan::{RANGE_BYTES_MAX, Run};
+use super::rewrite_plan::{RANGE_BYTES_MAX, Run, Span, spans};
 use super::snapshot_above;
 use super::upkeep::unsigned;
-use crate::reader::cold::ColdError;
+use crate::reader::cold::{Batches, ColdError};
 use crate::writer::partition::Partition;
 
 /// Rows that one transaction swaps, at most: segment commits wait for it.
@@ -40,9 +43,10 @@ const ATTEMPTS_MAX: usize = 8;
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
 /// What becomes one object.
-#[derive(Default)]
 pub(super) struct Job {
     pub(super) pieces: Vec<Piece>,
+    /// Of many partitions: what is to be read lies side by side in few objects.
+    pub(super) is_shared: bool,
 }
 
 /// One run of a partition.
@@ -63,6 +67,9 @@ pub(super) enum JobError {
     #[error("a range could not be read: {0}")]
     Read(#[from] ColdError),
 }
+
+/// Ranges that were read before they are written, by object and place.
+type Read<'a> = HashMap<(&'a str, i64), Bytes>;
 
 /// A range of the new object, and the rows it stands for.
 struct Rewritten<'a> {
@@ -87,6 +94,11 @@ struct Swapped {
 }
 
 impl Job {
+    /// One that grows.
+    pub(super) fn shared() -> Self {
+        Self { pieces: Vec::new(), is_shared: true }
+    }
+
     pub(super) fn rows(&self) -> usize {
         self.pieces.iter().map(|piece| piece.run.rows.len()).sum()
     }
@@ -162,21 +174,25 @@ impl Rewriter {
         mut builder: DataBuilder,
         writer: &mut Writer,
     ) -> Result<(FinishedSegment, Vec<(&'a Arc<Partition>, Vec<Offset>)>), JobError> {
+        let read = if job.is_shared { self.read_ahead(job).await? } else { Read::new() };
         let cold = Arc::clone(&self.cold);
+        let range = async |row| match read.get(&place(row)) {
+            Some(bytes) => verified(row, bytes),
+            None => cold.range(row).await,
+        };
         let mut sources: Vec<(&Arc<Partition>, Vec<Offset>)> = Vec::new();
         let mut pending = 0;
         for piece in &job.pieces {
             let mut ahead = piece.run.rows.iter();
-            let mut reads: FuturesOrdered<_> =
-                ahead.by_ref().take(READS_IN_FLIGHT).map(|row| cold.range(row)).collect();
+            let mut reads: FuturesOrdered<_> = ahead.by_ref().take(READS_IN_FLIGHT).map(&range).collect();
             let mut last = None;
             for row in &piece.run.rows {
                 let bytes = unsigned(row.byte_len);
-                // Each byte is read once and written once.
-                self.pace.pass(2 * bytes).await;
+                // Each byte is read once (or was) and written once.
+                self.pace.pass(if job.is_shared { bytes } else { 2 * bytes }).await;
                 let Some(batches) = reads.next().await else { break };
                 let batches = batches?;
-                reads.extend(ahead.next().map(|row| cold.range(row)));
+                reads.extend(ahead.next().map(&range));
                 check(row, batches.iter().map(|(header, _)| (header.base_offset, header.next_offset())))?;
                 let replaced = sources.last().map_or(0, |(_, replaced)| replaced.len());
                 let fits = builder.range_bytes() + bytes <= RANGE_BYTES_MAX && replaced < ROWS_PER_SWAP;
@@ -202,6 +218,36 @@ impl Rewriter {
         writer.write(Buffer::from(std::mem::take(&mut finished.chunks))).await?;
         writer.close().await?;
         Ok((finished, sources))
+    }
+
+    /// Reads all ranges of a job, those together that lie together. The job is bounded so that they fit in memory.
+    async fn read_ahead<'a>(&mut self, job: &'a Job) -> Result<Read<'a>, JobError> {
+        let rows = job.pieces.iter().flat_map(|piece| &piece.run.rows);
+        let mut read = HashMap::new();
+        for Span { object_key, bytes, rows } in spans(rows) {
+            let start = bytes.start;
+            self.pace.pass(bytes.end - start).await;
+            let span = self.get(object_key, bytes).await?;
+            for row in rows {
+                let at = |position: u64| usize::try_from(position - start).unwrap_or(usize::MAX).min(span.len());
+                let from = unsigned(row.byte_start);
+                let range = at(from)..at(from + unsigned(row.byte_len));
+                // Copied: the rest of what was read goes.
+                read.insert(place(row), Bytes::copy_from_slice(&span[range]));
+            }
+        }
+        Ok(read)
+    }
+
+    async fn get(&self, object_key: &str, bytes: Range<u64>) -> Result<Bytes, JobError> {
+        let (started, len) = (Instant::now(), bytes.end - bytes.start);
+        let read = self.store.read_with(object_key).range(bytes).await;
+        self.metrics.object_get(started.elapsed().as_secs_f64(), len, read.is_ok());
+        match read {
+            Ok(read) => Ok(read.to_bytes()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(ColdError::Store(error.to_string()).into()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Lets the new ranges take the place of the old ones, in order.
@@ -358,8 +404,20 @@ impl<'a> Replacement<'a> {
     }
 }
 
+fn place(row: &RangeRow) -> (&str, i64) {
+    (&row.object_key, row.byte_start)
+}
+
+fn verified(row: &RangeRow, bytes: &Bytes) -> Result<Batches, ColdError> {
+    let damaged = |error: segment::FormatError| ColdError::Damaged {
+        object_key: row.object_key.clone(),
+        reason: error.to_string(),
+    };
+    segment::verify_range(bytes, row.checksum).map(Arc::new).map_err(damaged)
+}
+
 /// What was read must be what the row says: batches one after the other, from its first offset to its end.
-fn check(row: &metadata::RangeRow, batches: impl Iterator<Item = (Offset, Offset)>) -> Result<(), ColdError> {
+fn check(row: &RangeRow, batches: impl Iterator<Item = (Offset, Offset)>) -> Result<(), ColdError> {
     let mut expected = row.base_offset;
     for (base_offset, next_offset) in batches {
         // A hole makes it no offset at all.

@@ -4,6 +4,8 @@
 //! time a byte is written again, the range it is in becomes at least twice as large, until it is small no more. The last
 //! row that was read is left alone: it may be the newest of its partition, and what precedes it must know its object.
 
+use std::ops::Range;
+
 use metadata::RangeRow;
 use segment::Offset;
 
@@ -17,6 +19,10 @@ pub(super) const SMALL_BYTES: i64 = 2 << 20;
 pub(super) const ROWS_MIN: u32 = 256;
 /// An object that a rewrite makes, at most, but for its last range.
 pub(super) const OBJECT_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of others that are read for the sake of one request less.
+const GAP_BYTES_MAX: u64 = 64 << 10;
+/// What is read at once, at most, unless it is one range.
+const SPAN_BYTES_MAX: u64 = 8 << 20;
 /// Rows that one object replaces, but for those of its last partition: they are held in memory meanwhile.
 pub(super) const ROWS_PER_JOB: usize = 16_384;
 
@@ -74,6 +80,37 @@ pub(super) fn tail_start(rows: &[RangeRow]) -> Option<Offset> {
     let (last, before) = rows.split_last()?;
     let small = before.iter().rev().take_while(|row| row.byte_len < SMALL_BYTES);
     Some(small.last().map_or(last.base_offset, |first| first.base_offset))
+}
+
+/// A part of an object that is read at once, and the rows in it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Span<'a> {
+    pub(super) object_key: &'a str,
+    pub(super) bytes: Range<u64>,
+    pub(super) rows: Vec<&'a RangeRow>,
+}
+
+/// What to read for these rows, in any order: ranges that lie near each other in one object are read together.
+pub(super) fn spans<'a>(rows: impl Iterator<Item = &'a RangeRow>) -> Vec<Span<'a>> {
+    let mut rows: Vec<&RangeRow> = rows.collect();
+    rows.sort_unstable_by_key(|row| (&row.object_key, row.byte_start));
+    let mut spans: Vec<Span<'a>> = Vec::new();
+    for row in rows {
+        let start = unsigned(row.byte_start);
+        let end = start.saturating_add(unsigned(row.byte_len));
+        let is_near = |span: &&mut Span<'a>| {
+            let gap = start.saturating_sub(span.bytes.end);
+            span.object_key == row.object_key && gap <= GAP_BYTES_MAX && end - span.bytes.start <= SPAN_BYTES_MAX
+        };
+        match spans.last_mut().filter(is_near) {
+            Some(span) => {
+                span.bytes.end = span.bytes.end.max(end);
+                span.rows.push(row);
+            }
+            None => spans.push(Span { object_key: &row.object_key, bytes: start..end, rows: vec![row] }),
+        }
+    }
+    spans
 }
 
 #[cfg(test)]

@@ -69,6 +69,23 @@ fn merged(run: &Run) -> Vec<i64> {
     out
 }
 
+#[test]
+fn ranges_near_each_other_are_read_together() {
+    let at = |object_key: &str, byte_start: i64, byte_len: i64| RangeRow {
+        object_key: object_key.to_owned(),
+        byte_start,
+        byte_len,
+        ..rows(&[0]).remove(0)
+    };
+    let far = 100 + 64 * 1024;
+    let rows = [at("b", 8, 10), at("a", 50, 50), at("a", 0, 50), at("a", far, 1), at("a", far + 1 + 65 * 1024, 7)];
+    let found: Vec<_> = spans(rows.iter()).into_iter().map(|s| (s.object_key, s.bytes, s.rows.len())).collect();
+    let far = u64::try_from(far).expect("positive");
+    assert_eq!(found, [("a", 0..far + 1, 3), ("a", far + 1 + 65 * 1024..far + 8 + 65 * 1024, 1), ("b", 8..18, 1)]);
+    let rows = [at("a", 0, 5 * MIB), at("a", 5 * MIB, 5 * MIB), at("a", 10 * MIB, 1)];
+    assert_eq!(spans(rows.iter()).len(), 2, "bounded");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 50, failure_persistence: None, ..ProptestConfig::default() })]
 

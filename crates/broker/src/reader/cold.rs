@@ -54,7 +54,7 @@ impl From<StoreError> for ColdError {
 }
 
 /// A range as read and verified.
-type Batches = Arc<Vec<(RecordBatchHeader, Bytes)>>;
+pub(crate) type Batches = Arc<Vec<(RecordBatchHeader, Bytes)>>;
 /// Object key and position of a range.
 type RangeId = (String, i64);
 
