@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::append::AppendError;
+use crate::cache::DiskCache;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::cluster::{Agent, Cluster};
@@ -63,7 +64,7 @@ struct Inner {
     budget: MemoryBudget,
     rounds: mpsc::Sender<RoundRequest>,
     batch_check: BatchCheck,
-    cold: ColdReader,
+    cold: Arc<ColdReader>,
     producer_ids: ProducerIds,
     admin: tokio::sync::Mutex<()>,
     rng: Mutex<StdRng>,
@@ -117,7 +118,9 @@ impl Broker {
         let lane_rng = StdRng::from_rng(&mut rng);
         let identity =
             LaneIdentity { cluster_id: cluster.cluster_id, session: opened.session, next_sequence: 0, rng: lane_rng };
-        let shared = Shared::new(settings, metadata, store, metrics, cluster.cluster_id, &opened);
+        let queue_bytes = settings.memory_bytes / 16;
+        let cache = DiskCache::open(settings.cache.as_ref(), cluster.cluster_id, queue_bytes, &metrics).await;
+        let shared = Shared::new(settings, metadata, store, cache, metrics, cluster.cluster_id, &opened);
         let (rounds, requests) = mpsc::channel(ROUND_REQUESTS_MAX);
         let mut coordinator = shared.coordinator(requests);
         coordinator.round().await?;
@@ -390,7 +393,7 @@ impl Broker {
         &self.0.batch_check
     }
 
-    pub(crate) fn cold(&self) -> &ColdReader {
+    pub(crate) fn cold(&self) -> &Arc<ColdReader> {
         &self.0.cold
     }
 
