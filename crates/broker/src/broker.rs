@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::append::AppendError;
+use crate::cache::DiskCache;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::cluster::{Agent, Cluster};
@@ -120,11 +121,13 @@ impl Broker {
         let lane_rng = StdRng::from_rng(&mut rng);
         let identity =
             LaneIdentity { cluster_id: cluster.cluster_id, session: opened.session, next_sequence: 0, rng: lane_rng };
-        let shared = Shared::new(settings, metadata, store, metrics, cluster.cluster_id, &opened);
+        let queue_bytes = settings.memory_bytes / 16;
+        let cache = DiskCache::open(settings.cache.as_ref(), cluster.cluster_id, queue_bytes, &metrics).await;
+        let shared = Shared::new(settings, metadata, store, cache, metrics, cluster.cluster_id, &opened);
         let (rounds, requests) = mpsc::channel(ROUND_REQUESTS_MAX);
         let mut coordinator = shared.coordinator(requests);
         coordinator.round().await?;
-        let cold = Arc::new(shared.cold_reader());
+        let cold = shared.cold_reader();
         let rewriter = shared.rewriter(cluster.cluster_id, Arc::clone(&cold), StdRng::from_rng(&mut rng));
         let rewrites = shared.settings.rewrite_bytes_per_second > 0;
         let tasks = Tasks {
@@ -405,7 +408,7 @@ impl Broker {
         &self.0.batch_check
     }
 
-    pub(crate) fn cold(&self) -> &ColdReader {
+    pub(crate) fn cold(&self) -> &Arc<ColdReader> {
         &self.0.cold
     }
 

@@ -5,6 +5,7 @@
 
 mod append;
 mod broker;
+mod cache;
 mod catalog;
 mod clock;
 mod cluster;
@@ -27,6 +28,7 @@ mod writer;
 
 pub use append::{AppendError, AppendRequest, Appended, PendingAppend, Receipt, RecordError};
 pub use broker::{Broker, StartError};
+pub use cache::CacheSettings;
 pub use clock::TimeSource;
 pub use cluster::{Agent, Cluster};
 pub use fetch::{DivergingEpoch, FetchError, FetchPartition, FetchRequest, Fetched, FetchedPartition, IsolationLevel};
@@ -34,7 +36,7 @@ pub use list_offsets::{ListOffsetsPartition, ListedOffset, OffsetError, OffsetSp
 pub use maintenance::DeleteRecordsError;
 pub use memory_budget::{MemoryBudget, MemoryPermit};
 pub use metrics::{FrontEnd, Metrics};
-pub use replica::{Feed, PartitionId, Progress, RecentRange};
+pub use replica::{Feed, PartitionId, Progress};
 pub use settings::{BrokerSettings, StopPoint};
 pub use topics::{ConfigEntry, ConfigSource, ConfigSynonym, ConfigType, CreateTopic, PartitionView, Topic, TopicError};
 // What a gateway needs of the layers below; it never imports them.

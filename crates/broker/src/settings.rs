@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::cache::CacheSettings;
 use crate::clock::TimeSource;
 
 /// Settings of one broker; parsed in `agent`.
@@ -42,6 +43,8 @@ pub struct BrokerSettings {
     pub flush_bytes: usize,
     /// `MEMORY_BYTES`: produce permits, tail and frames together.
     pub memory_bytes: usize,
+    /// `STREAMHOUSE_CACHE`, `CACHE_BYTES`: `None` where the objects are on this machine already.
+    pub cache: Option<CacheSettings>,
     /// Uploads that may overlap.
     pub uploads_in_flight: usize,
     /// After this long an upload is begun once more beside the first (and later a third time); the first that ends counts.
@@ -79,6 +82,7 @@ impl BrokerSettings {
             flush_interval: Duration::ZERO,
             flush_bytes: 1 << 20,
             memory_bytes: 256 << 20,
+            cache: None,
             uploads_in_flight: 4,
             upload_hedge: None,
             auto_create_topics: true,

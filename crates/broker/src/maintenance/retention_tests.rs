@@ -12,6 +12,7 @@ fn rows(of: &[(i64, TimestampMs)]) -> Vec<RangeRow> {
         byte_len: *byte_len,
         checksum: 0,
         max_timestamp: *max_timestamp,
+        object_bytes: 0,
     };
     (0..).zip(of).map(row).collect()
 }

@@ -178,7 +178,7 @@ impl Rewriter {
         let cold = Arc::clone(&self.cold);
         let range = async |row| match read.get(&place(row)) {
             Some(bytes) => verified(row, bytes),
-            None => cold.range(row).await,
+            None => cold.background_range(row).await,
         };
         let mut sources: Vec<(&Arc<Partition>, Vec<Offset>)> = Vec::new();
         let mut pending = 0;

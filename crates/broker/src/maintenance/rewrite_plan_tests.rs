@@ -16,6 +16,7 @@ fn rows(bytes: &[i64]) -> Vec<RangeRow> {
         byte_len: *byte_len,
         checksum: 0,
         max_timestamp: 0,
+        object_bytes: 0,
     };
     (0..).zip(bytes).map(row).collect()
 }

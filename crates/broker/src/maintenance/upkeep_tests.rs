@@ -71,6 +71,7 @@ fn a_range_without_a_time_counts_from_when_it_was_seen() {
         byte_len: 10,
         checksum: 0,
         max_timestamp,
+        object_bytes: 0,
     };
     assert_eq!(Oldest::of(&[], 7), Oldest::Nothing);
     assert_eq!(Oldest::of(&[row(-1)], 7), Oldest::Range { timestamp: 7, bytes: 10 });

@@ -17,7 +17,6 @@ use tokio::time::Instant;
 use super::flush::{Lane, Upload};
 use super::segment_plan::{PlannedRange, PlannedSegment};
 use crate::append::AppendError;
-use crate::replica::RecentRange;
 use crate::settings::StopPoint;
 
 /// Segments in one commit, at most.
@@ -270,18 +269,16 @@ impl Lane {
     }
 }
 
-fn recent(segment: &PlannedSegment, range: &RangeCommit) -> RecentRange {
-    RecentRange {
-        row: RangeRow {
-            base_offset: range.base_offset,
-            next_offset: range.next_offset,
-            leader_epoch: range.leader_epoch,
-            object_key: segment.object_key.to_string(),
-            byte_start: range.byte_start,
-            byte_len: range.byte_len,
-            checksum: range.checksum,
-            max_timestamp: range.max_timestamp,
-        },
+fn recent(segment: &PlannedSegment, range: &RangeCommit) -> RangeRow {
+    RangeRow {
+        base_offset: range.base_offset,
+        next_offset: range.next_offset,
+        leader_epoch: range.leader_epoch,
+        object_key: segment.object_key.to_string(),
+        byte_start: range.byte_start,
+        byte_len: range.byte_len,
+        checksum: range.checksum,
+        max_timestamp: range.max_timestamp,
         object_bytes: i64::try_from(segment.object_bytes).unwrap_or(i64::MAX),
     }
 }

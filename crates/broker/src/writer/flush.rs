@@ -23,6 +23,7 @@ use super::pool::WriterPool;
 use super::progress::LaneProgress;
 use super::segment_plan::{self, LaneIdentity, PlannedSegment};
 use crate::append::AppendError;
+use crate::cache::DiskCache;
 use crate::clock::Clock;
 use crate::limits::FLUSH_FULL_BYTES;
 use crate::metrics::Metrics;
@@ -40,6 +41,7 @@ pub(crate) struct Lane {
     pub(crate) pool: Arc<WriterPool>,
     pub(crate) metadata: Arc<dyn MetadataStore>,
     pub(crate) store: Operator,
+    pub(crate) cache: DiskCache,
     pub(crate) tail: Arc<TailBudget>,
     pub(crate) status: Arc<SessionStatus>,
     pub(crate) clock: Arc<Clock>,
@@ -157,8 +159,11 @@ impl Lane {
         tokio::spawn(async move {
             let lane = &in_flight.0;
             let started = Instant::now();
-            let result = lane.put(&key, body, bytes).await;
+            let result = lane.put(&key, body.clone(), bytes).await;
             lane.metrics.object_put(started.elapsed().as_secs_f64(), bytes, result.is_ok());
+            if result.is_ok() {
+                lane.cache.offer_object(&key, &body);
+            }
             result
         })
     }
