@@ -9,7 +9,9 @@ pub mod fixture;
 pub mod garbage;
 pub mod hand_over;
 pub mod leases;
+pub mod log_starts;
 pub mod reads;
+pub mod replacements;
 pub mod resolution;
 pub mod sessions;
 pub mod topics;
@@ -87,6 +89,33 @@ macro_rules! conformance_tests {
                 claims_are_limited,
                 a_tombstone_outlives_its_session,
                 a_fenced_session_collects_nothing,
+            ],
+            log_starts: [
+                ranges_below_a_log_start_go,
+                a_log_start_never_goes_back,
+                a_log_start_moves_to_the_end_but_not_beyond,
+                ranges_go_only_below_a_snapshot,
+                a_newer_snapshot_is_kept,
+                a_move_is_done_in_bounded_steps,
+                the_epoch_history_is_trimmed,
+                each_move_is_checked_alone,
+                a_fenced_session_moves_no_log_start,
+                a_segment_is_retired_with_its_last_range,
+                the_last_object_is_known_until_it_is_forgotten,
+            ],
+            replacements: [
+                ranges_take_the_place_of_others,
+                any_number_of_ranges_becomes_any_other,
+                what_does_not_fit_is_stale,
+                each_replacement_is_checked_alone,
+                the_last_range_stays,
+                a_snapshot_must_cover_what_is_replaced,
+                an_object_without_any_replacement_is_retired,
+                an_object_may_come_in_parts,
+                a_taken_slot_makes_everything_stale,
+                a_fenced_session_replaces_nothing,
+                a_lost_reply_is_settled,
+                rewrites_are_no_segments_of_the_lane,
             ],
             commits: [
                 a_commit_moves_the_partition_and_makes_a_range,

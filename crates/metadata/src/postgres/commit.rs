@@ -13,11 +13,11 @@
 //!   statement's snapshot (an acquisition, a deletion, a commit of the same lane).
 //! - ranges and snapshots go in for moved partitions only.
 
-use segment::SessionId;
+use segment::{PartitionKey, SessionId};
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::{Statement, changed, column, link::Link};
+use super::{Statement, bind_keys, changed, column, link::Link};
 use crate::{RangeCommit, RangeOutcome, SNAPSHOTS_KEPT, SegmentCommit, StoreError};
 
 /// $1 session, $2 lane sequence, $3 organization, $4 object key, $5 object bytes, then one array per field of the ranges.
@@ -75,10 +75,10 @@ SELECT i.n,
 const DROP_SNAPSHOTS: &str = "
 DELETE FROM producer_snapshots AS s
  USING (SELECT o.organization, o.topic_id, o.partition, o.as_of_offset,
-               row_number() OVER (PARTITION BY o.topic_id, o.partition ORDER BY o.as_of_offset DESC) AS age
+               row_number() OVER (PARTITION BY o.organization, o.topic_id, o.partition ORDER BY o.as_of_offset DESC) AS age
           FROM producer_snapshots AS o
-          JOIN (SELECT DISTINCT * FROM unnest($2::uuid[], $3::int[])) AS k (topic_id, partition)
-            ON o.organization = $1 AND o.topic_id = k.topic_id AND o.partition = k.partition) AS old
+          JOIN (SELECT DISTINCT * FROM unnest($1::bigint[], $2::uuid[], $3::int[])) AS k (organization, topic_id, partition)
+            ON o.organization = k.organization AND o.topic_id = k.topic_id AND o.partition = k.partition) AS old
  WHERE old.age > $4 AND s.organization = old.organization AND s.topic_id = old.topic_id
    AND s.partition = old.partition AND s.as_of_offset = old.as_of_offset";
 
@@ -101,17 +101,19 @@ pub(super) async fn commit_segment(
     outcomes(&rows, segment.ranges.len())
 }
 
-/// Drops snapshots that a segment's own made superfluous; `false` if it had none.
+/// Drops snapshots that a segment's own made superfluous.
 pub(super) async fn drop_snapshots(connection: &mut Link, segment: &SegmentCommit) -> Result<(), StoreError> {
-    let with: Vec<_> = segment.ranges.iter().filter(|range| range.snapshot.is_some()).collect();
-    if with.is_empty() {
+    let with = segment.ranges.iter().filter(|range| range.snapshot.is_some());
+    drop_snapshots_of(connection, &with.map(|range| range.key).collect::<Vec<_>>()).await
+}
+
+/// Drops what newer snapshots of these partitions made superfluous.
+pub(super) async fn drop_snapshots_of(connection: &mut Link, keys: &[PartitionKey]) -> Result<(), StoreError> {
+    if keys.is_empty() {
         return Ok(());
     }
-    let topics: Vec<Uuid> = with.iter().map(|range| range.key.topic_id.0).collect();
-    let partitions: Vec<i32> = with.iter().map(|range| range.key.partition).collect();
     let kept = i64::try_from(SNAPSHOTS_KEPT).unwrap_or(i64::MAX);
-    let statement = sqlx::query(DROP_SNAPSHOTS).bind(segment.organization.0).bind(topics).bind(partitions).bind(kept);
-    changed(connection, statement).await.map(|_| ())
+    changed(connection, bind_keys(sqlx::query(DROP_SNAPSHOTS), keys).bind(kept)).await.map(|_| ())
 }
 
 fn statement(session: SessionId, segment: &SegmentCommit) -> Statement {

@@ -19,7 +19,7 @@ const LOCK_SEGMENTS: &str = "
      ORDER BY s.session, s.lane_sequence, s.organization FOR UPDATE OF s";
 
 const RETIRE: &str = "
-    UPDATE segments AS s SET kind = 2, created_at = (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+    UPDATE segments AS s SET kind = 2, created_at = (extract(epoch FROM statement_timestamp()) * 1000)::bigint
       FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (session, lane_sequence, organization)
      WHERE s.session = k.session AND s.lane_sequence = k.lane_sequence AND s.organization = k.organization
        AND s.kind = 1
