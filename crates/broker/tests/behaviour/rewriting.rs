@@ -6,7 +6,7 @@ use broker::{Broker, BrokerSettings, Topic};
 use metadata::{FailPoint, Segments};
 use segment::{ObjectKey, ObjectPurpose, PartitionKey};
 
-use crate::rig::{ORG, Rig, append, create, read_all};
+use crate::rig::{ORG, Rig, append, batches, create, fetch_request, read_all, wanted};
 
 fn settings() -> BrokerSettings {
     BrokerSettings {
@@ -243,4 +243,31 @@ async fn a_store_that_is_away_is_asked_again() {
     assert_eq!(ranges(&rig, &topic).await, (0, 20));
     tokio::time::sleep(Duration::from_secs(15)).await;
     assert_eq!(ranges(&rig, &topic).await, (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_whose_plan_is_old_finds_the_records_where_they_are_now() {
+    let rig = Rig::new();
+    let collecting = BrokerSettings {
+        garbage_interval: Duration::from_millis(100),
+        garbage_grace: Duration::ZERO,
+        memory_bytes: 64 << 10,
+        ..settings()
+    };
+    let broker = rig.start_with(collecting).await;
+    let topic = create(&broker, "t", 1).await;
+    append_each(&broker, &topic, 0..300).await;
+    let mut objects = rig.metadata.ranges_from(key(&topic), 0, 1).await.expect("memory answers").remove(0).object_key;
+    let mut replaced = 0;
+    // A batch at a time, more slowly than the log is rewritten behind its back; what it read first told it what comes next.
+    for offset in 0..200 {
+        let request = fetch_request(vec![wanted(&topic, 0, offset, 1)], 1, Duration::ZERO);
+        let fetched = broker.fetch(request).await.remove(0).result.expect("no object is missing");
+        assert_eq!(batches(&fetched)[0].0.base_offset, offset);
+        append_each(&broker, &topic, 0..2).await;
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        let now = rig.metadata.ranges_from(key(&topic), 0, 1).await.expect("memory answers").remove(0).object_key;
+        replaced += usize::from(std::mem::replace(&mut objects, now.clone()) != now);
+    }
+    assert!(replaced > 1, "{replaced} times");
 }
