@@ -3,9 +3,9 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use metadata::{
-    LaneReport, MetadataStore, OpenError, RangeOutcome, Segments, Sessions, SqliteOptions, SqliteStore, StoreError,
-    Topics,
-    conformance::fixture::{acquire, commit, key, leased, open as open_session, range, reference, segment},
+    Claim, LaneReport, MetadataStore, OpenError, RangeOutcome, Segments, Sessions, SqliteOptions, SqliteStore,
+    StoreError, Topics,
+    conformance::fixture::{acquire, commit, found, key, leased, open as open_session, range, reference, segment},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
@@ -209,6 +209,41 @@ async fn a_newer_schema_is_refused() {
     let refused = open(&path).await.expect_err("refused");
     assert!(matches!(refused, OpenError::Newer { found: 99, known: 4, .. }), "{refused}");
     assert!(refused.to_string().contains("use a newer agent"));
+}
+
+#[tokio::test]
+async fn a_database_of_schema_3_is_brought_up_to_date_and_its_empty_segments_are_retired() {
+    let folder = folder();
+    let path = folder.path().join("metadata.db");
+    let store = open(&path).await.expect("opens");
+    let session = leased(&store, 1).await;
+    commit(&store, session, 0, vec![range(key(1, 0), 0, 0, 10)]).await;
+    commit(&store, session, 1, vec![range(key(1, 0), 0, 7, 10)]).await;
+    store.claim_objects(session, &[found(session, 2)]).await.expect("claimed");
+    store.close().await;
+    let mut connection = SqliteConnectOptions::new().filename(&path).connect().await.expect("connects");
+    for undo in [
+        "CREATE TABLE old (session INTEGER NOT NULL, lane_sequence INTEGER NOT NULL, organization INTEGER NOT NULL,
+                           object_key TEXT NOT NULL UNIQUE, kind INTEGER NOT NULL CHECK (kind IN (0, 1)),
+                           object_bytes INTEGER NOT NULL, created_at INTEGER NOT NULL,
+                           PRIMARY KEY (session, lane_sequence, organization)) STRICT, WITHOUT ROWID",
+        "INSERT INTO old SELECT session, lane_sequence, organization, object_key, kind > 0, object_bytes, created_at
+           FROM segments",
+        "DROP TABLE segments",
+        "ALTER TABLE old RENAME TO segments",
+        "DELETE FROM _sqlx_migrations WHERE version > 3",
+    ] {
+        sqlx::query(undo).execute(&mut connection).await.expect("as schema 3 left it");
+    }
+    connection.close().await.expect("closes");
+
+    let store = open(&path).await.expect("opens and migrates");
+    let next = open_session(&store, "agent-1").await;
+    let garbage = store.claim_unreferenced(next, 0, 10).await.expect("read");
+    assert_eq!(garbage, [found(session, 1), found(session, 2)], "the empty one, then the tombstone");
+    assert_eq!(store.claim_objects(next, &[found(session, 0)]).await.expect("claimed"), [Claim::Referenced]);
+    assert_eq!(acquire(&store, next, &[key(1, 0)]).await[0].next_offset, 10);
+    store.close().await;
 }
 
 #[tokio::test]

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use metadata::{
-    CommitOutcome, LaneReport, PostgresOpenError, PostgresOptions, PostgresStore, RangeOutcome, Resolution, Segments,
-    Sessions, StoreError, Topics,
+    Claim, CommitOutcome, LaneReport, LogChangeOutcome, LogChanges, LogStartMove, PostgresOpenError, PostgresOptions,
+    PostgresStore, RangeOutcome, Resolution, Segments, Sessions, StoreError, Topics,
     conformance::fixture::{
-        acquire, commit, create, key, leased, object_key, open as open_session, range, reference, segment, topic_id,
+        acquire, commit, create, found, key, leased, object_key, open as open_session, range, reference, segment,
+        topic_id, unreferenced,
     },
 };
 use segment::{OrganizationId, SessionId};
@@ -347,9 +348,15 @@ async fn a_database_of_schema_1_is_brought_up_to_date_with_its_sessions() {
     let url = postgres_server::database().await;
     let store = postgres_server::open(&by(WAY, &url)).await;
     let session = leased(&store, 1).await;
+    commit(&store, session, 0, vec![range(key(1, 0), 0, 0, 1)]).await;
+    commit(&store, session, 1, vec![range(key(1, 0), 0, 7, 8)]).await;
     store.close().await;
     let mut beside = url.parse::<PgConnectOptions>().expect("URL").connect().await.expect("connects");
     run(&mut beside, "ALTER TABLE session_renewals DROP COLUMN stuck, DROP COLUMN proofs").await;
+    run(&mut beside, "DROP INDEX segments_unreferenced; UPDATE segments SET kind = 1 WHERE kind = 2").await;
+    let undo = "ALTER TABLE segments DROP CONSTRAINT segments_kind_check,
+                                     ADD CONSTRAINT segments_kind_check CHECK (kind IN (0, 1)), ADD UNIQUE (object_key)";
+    run(&mut beside, undo).await;
     run(&mut beside, "DELETE FROM _sqlx_migrations WHERE version > 1").await;
 
     let store = postgres_server::open(&by(WAY, &url)).await;
@@ -357,5 +364,42 @@ async fn a_database_of_schema_1_is_brought_up_to_date_with_its_sessions() {
     let lane = LaneReport { stuck: true, proofs: 7 };
     store.renew_session(session, lane).await.expect("the session lives on");
     assert_eq!(store.list_agents().await.expect("list")[0].lane, lane);
+    assert_eq!(unreferenced(&store, session).await, [found(session, 1)], "the empty segment was retired");
     store.close().await;
+}
+
+/// Each of two transactions that take the last two ranges of a segment sees the other's still there.
+#[tokio::test]
+async fn of_two_that_take_the_last_ranges_of_a_segment_one_retires_it() {
+    let (store, _, mut beside) = rig().await;
+    let session = leased(&*store, 2).await;
+    let both = [0, 1].map(|partition| {
+        let mut row = range(key(1, partition), 0, 0, 10);
+        row.snapshot = Some("state".into());
+        row
+    });
+    commit(&*store, session, 0, both.to_vec()).await;
+    let first = "BEGIN; DELETE FROM ranges WHERE partition = 1; SELECT 1 FROM segments WHERE kind = 1 FOR UPDATE";
+    run(&mut beside, first).await;
+    let moving = Arc::clone(&store);
+    let mut moved = tokio::spawn(async move {
+        let to = LogStartMove { key: key(1, 0), leader_epoch: 0, log_start_offset: 10, snapshot: None };
+        moving.move_log_starts(session, &[to], 10).await
+    });
+    assert_waits(&mut moved).await;
+    run(&mut beside, "COMMIT").await;
+    assert_eq!(moved.await.expect("ends").expect("moved"), [LogChangeOutcome::Done { more: false }]);
+    assert_eq!(unreferenced(&*store, session).await, [found(session, 0)]);
+}
+
+#[tokio::test]
+async fn a_segment_that_was_rejected_and_not_retired_is_found_by_a_listing() {
+    let (store, _, mut beside) = rig().await;
+    let session = leased(&*store, 1).await;
+    commit(&*store, session, 0, vec![range(key(1, 0), 0, 7, 8)]).await;
+    run(&mut beside, "UPDATE segments SET kind = 1").await;
+    assert!(unreferenced(&*store, session).await.is_empty());
+    let claims = store.claim_objects(session, &[found(session, 0)]).await.expect("claimed");
+    assert_eq!(claims, [Claim::Retired]);
+    assert_eq!(unreferenced(&*store, session).await, [found(session, 0)]);
 }
