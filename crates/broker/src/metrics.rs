@@ -319,7 +319,11 @@ mod instruments {
                 object_get_bytes: counter(m, "streamhouse_object_get_bytes_total", "Bytes read from the object store"),
                 cache_reads: counter(m, "streamhouse_cache_reads_total", "Ranges looked for in the disk cache"),
                 cache_read_bytes: counter(m, "streamhouse_cache_read_bytes_total", "Bytes of those ranges"),
-                cache_written_bytes: counter(m, "streamhouse_cache_written_bytes_total", "Bytes put into the disk cache"),
+                cache_written_bytes: counter(
+                    m,
+                    "streamhouse_cache_written_bytes_total",
+                    "Bytes put into the disk cache",
+                ),
                 cache_dropped_bytes: counter(m, "streamhouse_cache_dropped_bytes_total", "Bytes left out of it"),
                 cache_evictions: counter(m, "streamhouse_cache_evictions_total", "Pieces that left the disk cache"),
                 cache_bytes: gauge(m, "streamhouse_cache_bytes", "Bytes in the disk cache"),

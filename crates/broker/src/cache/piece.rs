@@ -105,8 +105,25 @@ mod tests {
     #[test]
     fn a_name_that_is_not_ours_is_not_a_piece() {
         for name in [
-            "", ".", "..", ".lock", "cluster", "notes.txt", "a@1-0", "a@01-2", "a@1-2-3", "a@b@1-2", "a/b@1-2", "a%4@1-2",
-            "a%41@1-2", "a%FF@1-2", "a@-1-2", "a@1-18446744073709551615", "a@1-+2", "../etc@1-2", "a@1-2 ",
+            "",
+            ".",
+            "..",
+            ".lock",
+            "cluster",
+            "notes.txt",
+            "a@1-0",
+            "a@01-2",
+            "a@1-2-3",
+            "a@b@1-2",
+            "a/b@1-2",
+            "a%4@1-2",
+            "a%41@1-2",
+            "a%FF@1-2",
+            "a@-1-2",
+            "a@1-18446744073709551615",
+            "a@1-+2",
+            "../etc@1-2",
+            "a@1-2 ",
         ] {
             assert_eq!(Piece::of_file_name(name), None, "{name:?}");
         }
@@ -118,7 +135,10 @@ mod tests {
             blocks("a", &range, object_bytes).iter().map(|block| (block.start, block.len)).collect()
         };
         assert_eq!(at(8..100, 1000), [(0, 1000)]);
-        assert_eq!(at(BLOCK_BYTES - 1..BLOCK_BYTES + 1, 2 * BLOCK_BYTES), [(0, BLOCK_BYTES), (BLOCK_BYTES, BLOCK_BYTES)]);
+        assert_eq!(
+            at(BLOCK_BYTES - 1..BLOCK_BYTES + 1, 2 * BLOCK_BYTES),
+            [(0, BLOCK_BYTES), (BLOCK_BYTES, BLOCK_BYTES)]
+        );
         assert_eq!(at(BLOCK_BYTES..BLOCK_BYTES + 5, BLOCK_BYTES + 7), [(BLOCK_BYTES, 7)]);
         assert!(at(10..20, 10).is_empty(), "beyond the object");
     }

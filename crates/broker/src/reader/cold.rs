@@ -214,7 +214,8 @@ impl ColdReader {
         let known_bytes: usize = reader.rows.iter().map(bytes_of).sum();
         let known_end = reader.rows.back().map_or(wanted.offset, |row| row.next_offset);
         let is_short = known_bytes < wanted.bytes_max.saturating_add(reader.window);
-        if known_end < wanted.end && is_short && reader.rows.len() < RANGES_PER_PLAN as usize || reader.rows.is_empty() {
+        if known_end < wanted.end && is_short && reader.rows.len() < RANGES_PER_PLAN as usize || reader.rows.is_empty()
+        {
             match self.metadata.ranges_from(wanted.key, known_end, RANGES_PER_PLAN).await {
                 Ok(rows) => {
                     let is_next = reader.rows.is_empty() || rows.first().is_some_and(|r| r.base_offset == known_end);
@@ -249,9 +250,8 @@ impl ColdReader {
                 Err(ColdError::Gone(_)) if !batches.is_empty() => break,
                 range => range?,
             };
-            let is_wanted = |header: &RecordBatchHeader| {
-                header.next_offset() > wanted.offset && header.base_offset < wanted.end
-            };
+            let is_wanted =
+                |header: &RecordBatchHeader| header.next_offset() > wanted.offset && header.base_offset < wanted.end;
             let batch = |(header, bytes): &(RecordBatchHeader, Bytes)| ReadBatch {
                 header: *header,
                 slices: [bytes.clone(), Bytes::new()],
@@ -281,18 +281,15 @@ impl ColdReader {
     /// False: no more of it now.
     fn begin_ahead(self: &Arc<Self>, row: &RangeRow) -> bool {
         let Ok(turn) = Arc::clone(&self.ahead).try_acquire_owned() else { return false };
-        let loading = match self.ranges.enter_ahead(&id_of(row), bytes_of(row), self.ahead_max()) {
-            Ok((loading, evicted)) => {
-                self.count_evicted(&evicted);
-                loading
-            }
-            Err(Ahead::IsThere) => return true,
-            Err(Ahead::IsFull) => return false,
+        let entered = match self.ranges.enter_ahead(&id_of(row), bytes_of(row), self.ahead_max()) {
+            Ok(entered) => entered,
+            Err(why_not) => return why_not == Ahead::IsThere,
         };
+        self.count(&entered);
         let (this, row) = (Arc::clone(self), row.clone());
         tokio::spawn(async move {
             let _turn = turn;
-            if let Err(error) = loading.cell.get_or_try_init(|| this.load(&row, Class::Ahead)).await {
+            if let Err(error) = entered.loading.cell.get_or_try_init(|| this.load(&row, Class::Ahead)).await {
                 tracing::debug!(%error, "not read ahead");
             }
         });
@@ -301,11 +298,7 @@ impl ColdReader {
 
     fn count(&self, entered: &Entered<RangeId, Batches>) {
         self.metrics.read_ahead(entered.was_ahead as u64, true);
-        self.count_evicted(&entered.evicted);
-    }
-
-    fn count_evicted(&self, evicted: &[super::single_flight::Evicted<RangeId>]) {
-        let wasted: usize = evicted.iter().filter(|evicted| evicted.uses == 0).map(|evicted| evicted.bytes).sum();
+        let wasted: usize = entered.evicted.iter().filter(|gone| gone.uses == 0).map(|gone| gone.bytes).sum();
         self.metrics.read_ahead(wasted as u64, false);
     }
 
@@ -331,7 +324,8 @@ impl ColdReader {
 
     /// Large ranges are put together and checked off the runtime's workers.
     async fn verified(&self, found: Found, checksum: u32) -> Result<Vec<(RecordBatchHeader, Bytes)>, String> {
-        let check = move |found: Found| -> Result<_, FormatError> { segment::verify_range(&contiguous(found), checksum) };
+        let check =
+            move |found: Found| -> Result<_, FormatError> { segment::verify_range(&contiguous(found), checksum) };
         if found.bytes.len() <= INLINE_BYTES_MAX {
             return check(found).map_err(|error| error.to_string());
         }
