@@ -224,6 +224,7 @@ fn help_lists_every_variable() {
         "AZURE_STORAGE_KEY",
         "AZURE_STORAGE_CONNECTION_STRING",
         "STREAMHOUSE_CACHE",
+        "CACHE_BYTES",
         "AGENT_ID",
         "AGENT_ADDRESS",
         "AGENT_ADVERTISED_ADDRESS",

@@ -280,18 +280,15 @@ impl ColdReader {
     /// False: no more of it now.
     fn begin_ahead(self: &Arc<Self>, row: &RangeRow) -> bool {
         let Ok(turn) = Arc::clone(&self.ahead).try_acquire_owned() else { return false };
-        let loading = match self.ranges.enter_ahead(&id_of(row), bytes_of(row), self.ahead_max()) {
-            Ok((loading, evicted)) => {
-                self.count_evicted(&evicted);
-                loading
-            }
-            Err(Ahead::IsThere) => return true,
-            Err(Ahead::IsFull) => return false,
+        let entered = match self.ranges.enter_ahead(&id_of(row), bytes_of(row), self.ahead_max()) {
+            Ok(entered) => entered,
+            Err(why_not) => return why_not == Ahead::IsThere,
         };
+        self.count(&entered);
         let (this, row) = (Arc::clone(self), row.clone());
         tokio::spawn(async move {
             let _turn = turn;
-            if let Err(error) = loading.cell.get_or_try_init(|| this.load(&row, Class::Ahead)).await {
+            if let Err(error) = entered.loading.cell.get_or_try_init(|| this.load(&row, Class::Ahead)).await {
                 tracing::debug!(%error, "not read ahead");
             }
         });
@@ -300,11 +297,7 @@ impl ColdReader {
 
     fn count(&self, entered: &Entered<RangeId, Batches>) {
         self.metrics.read_ahead(entered.was_ahead as u64, true);
-        self.count_evicted(&entered.evicted);
-    }
-
-    fn count_evicted(&self, evicted: &[super::single_flight::Evicted<RangeId>]) {
-        let wasted: usize = evicted.iter().filter(|evicted| evicted.uses == 0).map(|evicted| evicted.bytes).sum();
+        let wasted: usize = entered.evicted.iter().filter(|gone| gone.uses == 0).map(|gone| gone.bytes).sum();
         self.metrics.read_ahead(wasted as u64, false);
     }
 

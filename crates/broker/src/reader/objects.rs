@@ -76,13 +76,13 @@ impl Objects {
         let place = Place::of(row)?;
         let blocks = place.blocks();
         if !blocks.is_empty() && blocks.iter().all(|block| self.blocks.contains(block)) {
-            return self.from_blocks(&place, blocks, class).await;
+            return self.read_blocks(&place, blocks, class).await;
         }
         if let Some(bytes) = self.disk.read(place.object_key, place.range.clone(), place.object_bytes).await {
             return Ok(Found { bytes: bytes.into(), is_part: false });
         }
         if self.blocks_pay(row, &place, &blocks) {
-            return self.from_blocks(&place, blocks, class).await;
+            return self.read_blocks(&place, blocks, class).await;
         }
         let piece = Piece::new(place.object_key, place.range);
         let bytes = self.get(&piece, class).await?;
@@ -113,7 +113,7 @@ impl Objects {
         place.object_bytes <= OBJECT_BYTES_SMALL || 2 * wanted >= block_bytes || self.sharing.lock().is_shared(row)
     }
 
-    async fn from_blocks(&self, place: &Place<'_>, blocks: Vec<Piece>, class: Class) -> Result<Found, ColdError> {
+    async fn read_blocks(&self, place: &Place<'_>, blocks: Vec<Piece>, class: Class) -> Result<Found, ColdError> {
         let ranges: Vec<_> = blocks.iter().map(Piece::range).collect();
         let loaded = try_join_all(blocks.into_iter().map(|block| self.block(block, class))).await?;
         let mut chunks = Vec::new();

@@ -80,13 +80,13 @@ impl<K: Clone + Eq + Hash, T: Clone> SingleFlight<K, T> {
         Entered { loading, was_ahead: 0, is_shared: false, evicted }
     }
 
-    /// An entry to be loaded before anybody wants it. `None`: it is there, or `ahead_max` bytes are ahead.
+    /// An entry to be loaded before anybody wants it, unless it is there, or `ahead_max` bytes are ahead.
     pub(super) fn enter_ahead(
         self: &Arc<Self>,
         key: &K,
         bytes: usize,
         ahead_max: usize,
-    ) -> Result<(Loading<K, T>, Vec<Evicted<K>>), Ahead> {
+    ) -> Result<Entered<K, T>, Ahead> {
         let mut state = self.state.lock();
         if state.entries.contains_key(key) {
             return Err(Ahead::IsThere);
@@ -95,7 +95,8 @@ impl<K: Clone + Eq + Hash, T: Clone> SingleFlight<K, T> {
             return Err(Ahead::IsFull);
         }
         let (cell, evicted) = state.insert(key.clone(), bytes, true, self.bytes_max);
-        Ok((Loading { of: Arc::clone(self), key: key.clone(), cell }, evicted))
+        let loading = Loading { of: Arc::clone(self), key: key.clone(), cell };
+        Ok(Entered { loading, was_ahead: 0, is_shared: false, evicted })
     }
 
     /// What is there, loaded; not a use of it.

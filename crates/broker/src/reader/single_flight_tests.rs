@@ -78,7 +78,7 @@ async fn the_last_one_to_hang_up_takes_the_empty_entry_out() {
 #[tokio::test]
 async fn what_is_read_ahead_is_bounded_until_it_is_wanted() {
     let flights = of(1 << 20);
-    let (loading, _) = flights.enter_ahead(&1, 60, 100).ok().expect("begins");
+    let loading = flights.enter_ahead(&1, 60, 100).expect("begins").loading;
     assert_eq!(flights.enter_ahead(&1, 60, 100).err(), Some(Ahead::IsThere));
     assert_eq!(flights.enter_ahead(&2, 60, 100).err(), Some(Ahead::IsFull));
     loading.cell.set(1).expect("the first");
@@ -90,7 +90,7 @@ async fn what_is_read_ahead_is_bounded_until_it_is_wanted() {
 #[tokio::test]
 async fn what_goes_says_how_many_wanted_it() {
     let flights = of(charge(10));
-    let (loading, _) = flights.enter_ahead(&1, 10, 100).ok().expect("begins");
+    let loading = flights.enter_ahead(&1, 10, 100).expect("begins").loading;
     loading.cell.set(1).expect("the first");
     let entered = flights.enter(2, 10);
     assert_eq!(entered.evicted.iter().map(|gone| (gone.key, gone.bytes, gone.uses)).collect::<Vec<_>>(), [(1, 10, 0)]);

@@ -138,6 +138,11 @@ async fn an_agent_with_a_disk_cache_never_fetches_what_it_wrote() {
     assert_eq!(read_all(&first, &topic, 0).await.len(), 50);
     first.drain().await;
     drop(first);
+    let lock = std::fs::File::open(folder.path().join(".lock")).expect("opened");
+    while lock.try_lock().is_err() {
+        sleep(Duration::from_millis(5)).await; // its tasks end
+    }
+    drop(lock);
     let again = rig.start_with(settings()).await;
     sleep(Duration::from_millis(300)).await; // the folder is listed in the background
     assert_eq!(read_all(&again, &topic, 0).await.len(), 50);
