@@ -318,7 +318,7 @@ impl Settings {
         let on_this_machine = !store.is_remote();
         let (interval_ms, bytes) = if on_this_machine { (0, 1 << 20) } else { (100, 8 << 20) };
         let cache = (!on_this_machine && said.cache_bytes > 0)
-            .then(|| CacheSettings { folder: said.streamhouse_cache, bytes_max: said.cache_bytes as u64 });
+            .then_some(CacheSettings { folder: said.streamhouse_cache, bytes_max: said.cache_bytes as u64 });
         let broker = BrokerSettings {
             agent_id: said.agent_id.filter(|id| !id.is_empty()).unwrap_or_else(|| host_name.clone()),
             group: said.agent_group,

@@ -529,7 +529,11 @@ impl oio::Write for LocalWriter {
         self.chunks.clear();
         (self.waiting, self.written) = (0, 0);
         let parts = Arc::clone(&self.parts);
-        blocking(move || Ok(drop(parts.lock().take()))).await
+        blocking(move || {
+            parts.lock().take();
+            Ok(())
+        })
+        .await
     }
 }
 
