@@ -148,11 +148,8 @@ impl Rewriter {
             committed_through: -1,
             written_at: self.clock.now(),
         };
-        let started = Instant::now();
         let mut writer = self.store.writer_with(&object_key).chunk(CHUNK_BYTES).await?;
         let written = self.write(job, DataBuilder::new(identity), &mut writer).await;
-        let bytes = written.as_ref().map_or(0, |(finished, _)| finished.object_bytes);
-        self.metrics.object_put(started.elapsed().as_secs_f64(), bytes, written.is_ok());
         let (finished, sources) = match written {
             Ok(written) => written,
             Err(error) => {

@@ -426,6 +426,24 @@ async fn no_garbage_is_left(world: &World, last: &Broker) {
     unreachable!("garbage is left after 20 s without uploads");
 }
 
+/// Reads all again, of which more is rewritten by now; how many ranges are.
+async fn rewritten_and_the_same(
+    world: &World,
+    last: &Broker,
+    topic: &Topic,
+    logs: &BTreeMap<i32, Vec<(i64, u64)>>,
+) -> usize {
+    let mut rewritten = 0;
+    for (partition, log) in logs {
+        let again = read_all(last, topic, *partition).await;
+        assert!(log.ends_with(&again), "rewritten, and something else: partition {partition}");
+        let key = segment::PartitionKey { organization: ORG, topic_id: topic.topic_id, partition: *partition };
+        let rows = world.metadata.ranges_from(key, 0, 1_000).await.expect("memory answers");
+        rewritten += rows.iter().filter(|row| row.object_key.contains("/data/")).count();
+    }
+    rewritten
+}
+
 /// Ends every session, so that the last word is a fresh agent's: nothing of any zombie commits after it has everything.
 async fn end_all(world: &World) {
     for number in 0..AGENTS.len() {
@@ -435,6 +453,18 @@ async fn end_all(world: &World) {
     for agent in world.metadata.list_agents().await.expect("memory answers") {
         world.metadata.close_session(agent.session).await.expect("memory answers");
     }
+}
+
+async fn create_topic(broker: &Broker) -> Arc<Topic> {
+    let request = CreateTopic {
+        organization: ORG,
+        name: "t".to_owned(),
+        partition_count: PARTITIONS,
+        replication_factor: 1,
+        configs: vec![("retention.bytes".to_owned(), Some(RETENTION_BYTES.to_string()))],
+        validate_only: false,
+    };
+    broker.create_topic(request).await.expect("topic")
 }
 
 /// Runs one seed; returns the hash of its events, and how many sends were (acked, failed, unknown), agents gave up, ranges are
@@ -452,15 +482,7 @@ fn simulate(seed: u64) -> (u64, [usize; 6]) {
         for (number, (store, _)) in ways.iter().enumerate() {
             agents.push(start_broker(&metadata, store, number, seed ^ (number as u64) << 8).await);
         }
-        let request = CreateTopic {
-            organization: ORG,
-            name: "t".to_owned(),
-            partition_count: PARTITIONS,
-            replication_factor: 1,
-            configs: vec![("retention.bytes".to_owned(), Some(RETENTION_BYTES.to_string()))],
-            validate_only: false,
-        };
-        let topic = agents[0].create_topic(request).await.expect("topic");
+        let topic = create_topic(&agents[0]).await;
         let world = Arc::new(World {
             metadata,
             store: bucket.layer(faults),
@@ -495,15 +517,7 @@ fn simulate(seed: u64) -> (u64, [usize; 6]) {
             logs.insert(partition, read_all(&fresh, &topic, partition).await);
         }
         no_garbage_is_left(&world, &fresh).await;
-        // Rewritten meanwhile, and the same.
-        let mut rewritten = 0;
-        for (partition, log) in &logs {
-            let again = read_all(&fresh, &topic, *partition).await;
-            assert!(log.ends_with(&again), "rewritten, and something else: partition {partition}");
-            let key = segment::PartitionKey { organization: ORG, topic_id: topic.topic_id, partition: *partition };
-            let rows = world.metadata.ranges_from(key, 0, 1_000).await.expect("memory answers");
-            rewritten += rows.iter().filter(|row| row.object_key.contains("/data/")).count();
-        }
+        let rewritten = rewritten_and_the_same(&world, &fresh, &topic, &logs).await;
         let deleted = logs.values().filter(|log| log.first().is_some_and(|(offset, _)| *offset > 0)).count();
         let history = world.history.lock();
         check(&history, &logs, &world.seen.lock());
