@@ -119,7 +119,7 @@ impl Metrics {
         self.with(|i| i.objects_deleted.add(1, &[]));
     }
 
-    /// Retention, or a client, deleted records of a partition.
+    /// Retention deleted records of a partition.
     pub fn records_deleted(&self, records: u64, bytes: u64) {
         #[cfg(feature = "metrics")]
         self.with(|i| {
