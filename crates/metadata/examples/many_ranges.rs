@@ -6,12 +6,12 @@
 
 #![expect(clippy::print_stdout, reason = "a measurement for people to read")]
 
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use metadata::{
     LogChangeOutcome, LogStartMove, MetadataStore, NewRange, PostgresOptions, PostgresStore, RangeOutcome,
     RangesReplacement, SegmentRewrite, SnapshotAt, SqliteOptions, SqliteStore,
-    conformance::fixture::{acquire, key, open, range, registration, segment},
+    conformance::fixture::{acquire, create, key, open, range, segment},
 };
 use segment::{Offset, OrganizationId, PartitionKey, REWRITE_SEQUENCE_BASE, SessionId};
 use tokio::time::Instant;
@@ -23,6 +23,8 @@ const PARTITIONS: i32 = 1_000;
 const RECORDS: i64 = 10;
 /// Ranges of one commit, as a flush has.
 const RANGES_PER_COMMIT: usize = 1_000;
+/// Segments of one range each in one transaction.
+const SEGMENTS_PER_COMMIT: usize = 500;
 /// Keys of one acquisition.
 const KEYS_PER_CALL: usize = 1_000;
 /// Times that reads and small transactions are repeated.
@@ -36,38 +38,34 @@ async fn main() {
     let ranges = arguments.next().map_or(1_000_000, |text| text.parse().expect("a number of ranges"));
     match arguments.next() {
         Some(url) => {
-            let open = || async {
+            let reopen = || async {
                 let options = PostgresOptions { new_cluster_id: uuid::Uuid::from_u128(1), session_url: None };
                 PostgresStore::open(&url, options).await.expect("opens a new database")
             };
-            let store = open().await;
+            let store = reopen().await;
             let session = fill(&store, ranges).await;
             store.close().await;
-            let store = timed("open", open()).await;
+            let store = timed("open", reopen()).await;
             measure(&store, session).await;
             store.close().await;
         }
         None => {
             let folder = tempfile::tempdir().expect("temporary folder");
             let path = folder.path().join("metadata.db");
-            let open = || async {
+            let reopen = || async {
                 let options = SqliteOptions { new_cluster_id: uuid::Uuid::from_u128(1) };
                 SqliteStore::open(&path, options).await.expect("opens")
             };
-            let store = open().await;
+            let store = reopen().await;
             fill(&store, ranges).await;
             store.close().await;
             println!("{:>60} {} MiB", "database", path.metadata().expect("there").len() >> 20);
-            let store = timed("open", open()).await;
-            let session = timed("open a session", open_again(&store)).await;
+            let store = timed("open", reopen()).await;
+            let session = timed("open a session", open(&store, "agent-1")).await;
             measure(&store, session).await;
             store.close().await;
         }
     }
-}
-
-async fn open_again(store: &dyn MetadataStore) -> SessionId {
-    open(store, "agent-1").await
 }
 
 async fn timed<T>(what: &str, work: impl Future<Output = T>) -> T {
@@ -83,24 +81,25 @@ fn all_keys() -> Vec<PartitionKey> {
 
 /// Commits as a lane does, each of many partitions; then one partition on its own.
 async fn fill(store: &dyn MetadataStore, ranges: usize) -> SessionId {
-    let session = store.open_session(&registration("agent-1")).await.expect("session").session;
+    let session = open(store, "agent-1").await;
     for topic in 1..=TOPICS {
-        metadata::conformance::fixture::create(store, topic, &format!("topic-{topic}"), PARTITIONS).await;
+        create(store, topic, &format!("topic-{topic}"), PARTITIONS).await;
     }
-    metadata::conformance::fixture::create(store, LONG, "long", 1).await;
+    create(store, LONG, "long", 1).await;
     lease_all(store, session).await;
     let (before, all) = (Instant::now(), all_keys());
     let (long, mut lane) = (ranges / 10, 0);
     for round in 0..(ranges - long) / all.len() {
         for some in all.chunks(RANGES_PER_COMMIT) {
             let base = i64::try_from(round).expect("small") * RECORDS;
-            commit(store, session, &mut lane, some.iter().map(|key| (*key, base))).await;
+            commit(store, session, &mut lane, [some.iter().map(|key| (*key, base)).collect()]).await;
         }
     }
-    for number in 0..i64::try_from(long).expect("small") {
-        commit(store, session, &mut lane, [(key(LONG, 0), number * RECORDS)]).await;
+    let one = |number| vec![(key(LONG, 0), i64::try_from(number).expect("small") * RECORDS)];
+    for some in (0..long).collect::<Vec<_>>().chunks(SEGMENTS_PER_COMMIT) {
+        commit(store, session, &mut lane, some.iter().map(|number| one(*number))).await;
     }
-    println!("{:>60} {:?}", format!("{lane} commits with {ranges} ranges"), before.elapsed());
+    println!("{:>60} {:?}", format!("{lane} segments with {ranges} ranges"), before.elapsed());
     session
 }
 
@@ -116,17 +115,19 @@ async fn commit(
     store: &dyn MetadataStore,
     session: SessionId,
     lane: &mut i64,
-    ranges: impl IntoIterator<Item = (PartitionKey, Offset)>,
+    segments: impl IntoIterator<Item = Vec<(PartitionKey, Offset)>>,
 ) {
     let row = |(key, base)| {
         let mut row = range(key, 0, base, base + RECORDS);
         row.producers = bytes::Bytes::from_static(&[7; 47]);
         row
     };
-    let segments = [segment(session, *lane, ranges.into_iter().map(row).collect())];
+    let numbered = (*lane..).zip(segments);
+    let segments: Vec<_> =
+        numbered.map(|(lane, ranges)| segment(session, lane, ranges.into_iter().map(row).collect())).collect();
     let outcome = store.commit_segments(session, &segments).await.expect("commits");
-    assert!(outcome.segments[0].iter().all(|range| *range == RangeOutcome::Accepted));
-    *lane += 1;
+    assert!(outcome.segments.iter().flatten().all(|range| *range == RangeOutcome::Accepted));
+    *lane += i64::try_from(segments.len()).expect("small");
 }
 
 async fn measure(store: &dyn MetadataStore, session: SessionId) {
@@ -143,8 +144,8 @@ async fn measure(store: &dyn MetadataStore, session: SessionId) {
     measure_garbage(store, session).await;
 }
 
-async fn ends(store: &dyn MetadataStore, session: SessionId) -> std::collections::BTreeMap<PartitionKey, Offset> {
-    let mut ends = std::collections::BTreeMap::new();
+async fn ends(store: &dyn MetadataStore, session: SessionId) -> BTreeMap<PartitionKey, Offset> {
+    let mut ends = BTreeMap::new();
     for keys in all_keys().chunks(KEYS_PER_CALL).chain([&[key(LONG, 0)][..]]) {
         let leases = store.held_leases(session, keys).await.expect("read");
         ends.extend(leases.iter().map(|lease| (lease.key, lease.next_offset)));
@@ -173,7 +174,7 @@ struct Changes<'a> {
     store: &'a dyn MetadataStore,
     session: SessionId,
     epoch: i32,
-    ends: std::collections::BTreeMap<PartitionKey, Offset>,
+    ends: BTreeMap<PartitionKey, Offset>,
 }
 
 impl Changes<'_> {
@@ -251,5 +252,4 @@ async fn measure_garbage(store: &dyn MetadataStore, session: SessionId) {
     assert_eq!(claimed.len(), 500);
     timed("claim them as found in the bucket", store.claim_objects(session, &claimed)).await.expect("claimed");
     timed("forget them", store.forget_objects(session, &claimed)).await.expect("forgotten");
-    tokio::time::sleep(Duration::from_millis(1)).await;
 }

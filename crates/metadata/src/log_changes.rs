@@ -179,7 +179,8 @@ impl LogStartMove {
         let row = LogRow::of_leader(row, self.leader_epoch)?;
         let covered = row.covered(self.snapshot.as_ref()).filter(|_| self.log_start_offset <= row.next_offset);
         let covered = covered.ok_or(LogChangeOutcome::Stale)?;
-        Ok(LogStartPlan { log_start_offset: self.log_start_offset.max(row.log_start_offset), covered })
+        let is_higher = self.log_start_offset > row.log_start_offset;
+        Ok(LogStartPlan { log_start_offset: self.log_start_offset.max(row.log_start_offset), is_higher, covered })
     }
 }
 
@@ -188,6 +189,8 @@ impl LogStartMove {
 pub(crate) struct LogStartPlan {
     /// The log start from now on.
     pub(crate) log_start_offset: Offset,
+    /// Whether it was lower.
+    pub(crate) is_higher: bool,
     pub(crate) covered: Covered,
 }
 

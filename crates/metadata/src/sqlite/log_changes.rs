@@ -126,8 +126,13 @@ fn move_log_start(
         return Ok(LogChangeOutcome::Stale);
     }
     keep_snapshot(connection, key, covered, moved.snapshot.as_ref())?;
-    for sql in [MOVE_LOG_START].into_iter().chain(TRIM_EPOCHS) {
-        execute(connection, sql, at)?;
+    if plan.is_higher {
+        for sql in [MOVE_LOG_START].into_iter().chain(TRIM_EPOCHS) {
+            execute(connection, sql, at)?;
+        }
+    }
+    if end.is_none() {
+        return Ok(LogChangeOutcome::Done { more: false });
     }
     let oldest = params![organization, topic, partition, log_start_offset, *left];
     let slots: Vec<Slot> = all(connection, DELETE_BELOW, oldest, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
