@@ -317,8 +317,7 @@ impl Settings {
         let grpc_advertised = advertised("AGENT_ADVERTISED_ADDRESS", said.agent_advertised_address)?;
         let on_this_machine = !store.is_remote();
         let (interval_ms, bytes) = if on_this_machine { (0, 1 << 20) } else { (100, 8 << 20) };
-        let cache = (!on_this_machine && said.cache_bytes > 0)
-            .then_some(CacheSettings { folder: said.streamhouse_cache, bytes_max: said.cache_bytes as u64 });
+        let cache = CacheSettings { folder: said.streamhouse_cache, bytes_max: said.cache_bytes as u64 };
         let broker = BrokerSettings {
             agent_id: said.agent_id.filter(|id| !id.is_empty()).unwrap_or_else(|| host_name.clone()),
             group: said.agent_group,
@@ -337,7 +336,7 @@ impl Settings {
             flush_interval: Duration::from_millis(said.flush_interval_ms.unwrap_or(interval_ms)),
             flush_bytes: said.flush_bytes.unwrap_or(bytes),
             memory_bytes: said.memory_bytes,
-            cache,
+            cache: (!on_this_machine && cache.bytes_max > 0).then_some(cache),
             uploads_in_flight: said.uploads_in_flight,
             upload_hedge: (!on_this_machine).then_some(UPLOAD_HEDGE),
             auto_create_topics: said.auto_create_topics,

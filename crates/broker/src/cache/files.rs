@@ -46,7 +46,7 @@ impl Files {
         let mut pieces = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
-            let (name, about) = (entry.file_name(), entry.metadata()?);
+            let (name, Ok(about)) = (entry.file_name(), entry.metadata()) else { continue };
             let Some(name) = name.to_str().filter(|_| about.is_file()) else { continue };
             match Piece::of_file_name(name) {
                 Some(piece) if is_ours && about.len() == piece.len => pieces.push((about.modified()?, piece)),

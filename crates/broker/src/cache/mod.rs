@@ -8,6 +8,7 @@ mod files;
 mod index;
 mod piece;
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,6 +37,7 @@ const READS_MAX: usize = 8;
 const FREE_BYTES_MIN: u64 = 256 << 20;
 /// How long nothing is written after the disk made trouble.
 const PAUSE: Duration = Duration::from_secs(60);
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// Where the cache is, and how large it gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,14 +62,16 @@ struct Handle {
 /// A piece on its way to the disk.
 struct Offer {
     piece: Piece,
-    bytes: Buffer,
     _memory: MemoryPermit,
 }
 
 /// What is on disk.
 struct Shelf {
     files: Files,
+    /// Locked before `waiting`, where both are.
     index: Mutex<Index>,
+    /// What waits to be written.
+    waiting: Mutex<HashMap<Piece, Buffer>>,
     reads: Semaphore,
     /// Nothing is written until then.
     paused: Mutex<Option<Instant>>,
@@ -112,6 +116,7 @@ impl DiskCache {
         let shelf = Arc::new(Shelf {
             files,
             index: Mutex::new(Index::new(settings.bytes_max)),
+            waiting: Mutex::default(),
             reads: Semaphore::new(READS_MAX),
             paused: Mutex::default(),
             warned: AtomicBool::new(false),
@@ -136,15 +141,14 @@ impl DiskCache {
     /// A piece of an object; left out when the disk is behind. Never waits.
     pub(crate) fn offer(&self, piece: Piece, bytes: Buffer) {
         let Some(Handle { shelf, queue, queued }) = &self.0 else { return };
-        if shelf.is_paused() || shelf.index.lock().contains(&piece) {
+        if shelf.is_paused() || shelf.has(&piece) {
             return;
         }
         let len = bytes.len();
-        let offered = queued.try_acquire(len);
-        let sent = offered.is_some_and(|memory| queue.try_send(Offer { piece, bytes, _memory: memory }).is_ok());
-        if !sent {
-            shelf.metrics.cache_dropped(len as u64);
-        }
+        let offered = queued.try_acquire(len).zip(queue.try_reserve().ok());
+        let Some((memory, place)) = offered else { return shelf.metrics.cache_dropped(len as u64) };
+        shelf.waiting.lock().insert(piece.clone(), bytes);
+        place.send(Offer { piece, _memory: memory });
     }
 
     /// These bytes of an object, not verified, if all of them are there.
@@ -165,6 +169,7 @@ impl DiskCache {
         let Some(Handle { shelf, .. }) = &self.0 else { return };
         let mut pieces = blocks(object_key, range, object_bytes);
         pieces.push(Piece::new(object_key, range.clone()));
+        pieces.iter().for_each(|piece| drop(shelf.waiting.lock().remove(piece)));
         pieces.retain(|piece| shelf.index.lock().remove(piece));
         shelf.remove_later(pieces);
     }
@@ -180,11 +185,12 @@ async fn fill(shelf: Arc<Shelf>, mut offers: mpsc::Receiver<Offer>) {
     let listing = Arc::clone(&shelf);
     let listed = spawn_blocking(move || listing.list()).await;
     if let Err(error) = listed.unwrap_or_else(|panic| Err(std::io::Error::other(panic))) {
-        shelf.pause("list", &error);
+        // What is there is not counted: nothing may be added to it.
+        return shelf.pause("list", &error, FOREVER);
     }
     while let Some(offer) = offers.recv().await {
         let shelf = Arc::clone(&shelf);
-        let _ = spawn_blocking(move || shelf.write(offer)).await;
+        let _ = spawn_blocking(move || shelf.write(&offer)).await;
     }
 }
 
@@ -199,18 +205,20 @@ impl Shelf {
         Ok(())
     }
 
+    fn has(&self, piece: &Piece) -> bool {
+        let index = self.index.lock();
+        index.contains(piece) || self.waiting.lock().contains_key(piece)
+    }
+
     /// The pieces that hold a range, each of them used now; `None` if any is missing.
     fn find(&self, object_key: &str, range: &Range<u64>, object_bytes: u64) -> Option<Vec<Piece>> {
-        let exact = Piece::new(object_key, range.clone());
-        let blocks = blocks(object_key, range, object_bytes);
-        let mut index = self.index.lock();
-        if !blocks.is_empty() && blocks.iter().all(|block| index.contains(block)) {
-            for block in &blocks {
-                index.touch(block);
-            }
-            return Some(blocks);
+        let mut pieces = blocks(object_key, range, object_bytes);
+        if pieces.is_empty() || !pieces.iter().all(|block| self.has(block)) {
+            pieces = vec![Piece::new(object_key, range.clone())];
         }
-        index.touch(&exact).then(|| vec![exact])
+        let mut index = self.index.lock();
+        let is_there = |piece: &Piece| index.touch(piece) || self.waiting.lock().contains_key(piece);
+        pieces.iter().all(is_there).then_some(pieces)
     }
 
     async fn read(self: Arc<Self>, pieces: Vec<Piece>, range: Range<u64>) -> Option<Bytes> {
@@ -220,7 +228,11 @@ impl Shelf {
             let mut bytes = Vec::with_capacity(at(range.end - range.start));
             for piece in &pieces {
                 let wanted = range.start.max(piece.start)..range.end.min(piece.range().end);
-                if let Err(error) = shelf.files.read(piece, &wanted, &mut bytes) {
+                let waiting = shelf.waiting.lock().get(piece).cloned();
+                if let Some(waiting) = waiting {
+                    let part = waiting.slice(at(wanted.start - piece.start)..at(wanted.end - piece.start));
+                    Iterator::for_each(part, |chunk| bytes.extend_from_slice(&chunk));
+                } else if let Err(error) = shelf.files.read(piece, &wanted, &mut bytes) {
                     tracing::debug!(%error, object = %piece.object_key, "a file of the read cache is lost");
                     shelf.index.lock().remove(piece);
                     shelf.files.remove(piece);
@@ -232,26 +244,28 @@ impl Shelf {
         read.await.ok()?
     }
 
-    fn write(&self, offer: Offer) {
-        if self.is_paused() || self.index.lock().contains(&offer.piece) {
-            return;
+    fn write(&self, offer: &Offer) {
+        let bytes = self.waiting.lock().get(&offer.piece).cloned();
+        if let Some(bytes) = bytes.filter(|_| !self.is_paused())
+            && let Err(error) = self.try_write(&offer.piece, &bytes)
+        {
+            self.pause("write", &error, PAUSE);
         }
-        if let Err(error) = self.try_write(&offer) {
-            self.pause("write", &error);
-        }
+        // Only now: a reader finds it here or there.
+        self.waiting.lock().remove(&offer.piece);
     }
 
-    fn try_write(&self, offer: &Offer) -> std::io::Result<()> {
-        let missing = (FREE_BYTES_MIN + index::charge(&offer.piece)).saturating_sub(self.files.free()?);
+    fn try_write(&self, piece: &Piece, bytes: &Buffer) -> std::io::Result<()> {
+        let missing = (FREE_BYTES_MIN + index::charge(piece)).saturating_sub(self.files.free()?);
         if missing > 0 {
             // Somebody else needs the disk: give room first, then see.
             let evicted = self.index.lock().evict(missing);
             self.remove(&evicted);
             return Err(std::io::ErrorKind::StorageFull.into());
         }
-        self.files.write(&offer.piece, &offer.bytes)?;
-        self.metrics.cache_written(offer.piece.len);
-        let evicted = self.index.lock().insert(offer.piece.clone());
+        self.files.write(piece, bytes)?;
+        self.metrics.cache_written(piece.len);
+        let evicted = self.index.lock().insert(piece.clone());
         self.remove(&evicted);
         Ok(())
     }
@@ -271,8 +285,8 @@ impl Shelf {
         self.paused.lock().is_some_and(|until| Instant::now() < until)
     }
 
-    fn pause(&self, what: &'static str, error: &std::io::Error) {
-        *self.paused.lock() = Some(Instant::now() + PAUSE);
+    fn pause(&self, what: &'static str, error: &std::io::Error, pause: Duration) {
+        *self.paused.lock() = Some(Instant::now() + pause);
         if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(what, %error, "the read cache takes nothing while its disk is full or in trouble");
         }

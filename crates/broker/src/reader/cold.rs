@@ -162,7 +162,10 @@ impl ColdReader {
         mut wanted: ColdRead,
         memory: &Arc<MemoryPermit>,
     ) -> Result<ColdAnswer, ColdError> {
-        let mut reader = self.readers.lock().take(wanted.key, wanted.offset);
+        let (mut reader, active) = {
+            let mut readers = self.readers.lock();
+            (readers.take(wanted.key, wanted.offset), readers.active())
+        };
         if !wanted.told.is_empty() {
             reader.rows = std::mem::take(&mut wanted.told).into();
         }
@@ -170,7 +173,7 @@ impl ColdReader {
         let batches = loop {
             let planned = self.plan(&mut reader, &wanted).await?;
             if replans == 0 {
-                self.read_ahead(&mut reader, planned, &wanted);
+                self.read_ahead(&mut reader, planned, &wanted, self.ahead_max() / active.max(2));
             }
             match self.read_planned(reader.rows.iter().take(planned), &wanted).await {
                 Err(ColdError::Gone(object_key)) if replans < REPLANS_MAX => {
@@ -261,9 +264,9 @@ impl ColdReader {
     }
 
     /// Begins to read what the reader will want after what it reads now.
-    fn read_ahead(self: &Arc<Self>, reader: &mut Reader, planned: usize, wanted: &ColdRead) {
+    fn read_ahead(self: &Arc<Self>, reader: &mut Reader, planned: usize, wanted: &ColdRead, window_max: usize) {
         let now = reader.rows.iter().take(planned).map(bytes_of).sum();
-        let mut window = reader.begins(wanted.offset, now, self.ahead_max() / 2);
+        let mut window = reader.begins(wanted.offset, now, window_max);
         for row in reader.rows.iter().skip(planned).take_while(|row| row.base_offset < wanted.end) {
             let bytes = bytes_of(row);
             if bytes > window || !self.begin_ahead(row) {

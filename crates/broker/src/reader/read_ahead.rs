@@ -4,14 +4,18 @@
 //! are kept with it, so that metadata is asked once for many reads.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use metadata::RangeRow;
 use segment::{Offset, PartitionKey};
+use tokio::time::Instant;
 
 /// Readers that are remembered.
 const READERS_MAX: usize = 512;
 /// How much is read ahead at first, in parts of what the reader takes at once.
 const FIRST_WINDOW: usize = 2;
+/// One that was not seen for longer needs no share.
+const ACTIVE: Duration = Duration::from_secs(5);
 
 /// One reader of one partition.
 #[derive(Debug, Default)]
@@ -24,8 +28,8 @@ pub(super) struct Reader {
     pub(super) window: usize,
     /// The ranges from `from` on, without a gap, as far as they are known.
     pub(super) rows: VecDeque<RangeRow>,
-    /// When it was seen last.
-    seen: u64,
+    /// When it was put back last.
+    seen: Option<Instant>,
 }
 
 /// All readers.
@@ -33,7 +37,6 @@ pub(super) struct Reader {
 pub(super) struct Readers {
     of: HashMap<PartitionKey, Vec<Reader>>,
     count: usize,
-    clock: u64,
 }
 
 impl Readers {
@@ -55,8 +58,7 @@ impl Readers {
 
     /// Puts it back after a read. The one that was not seen for longest makes room.
     pub(super) fn put(&mut self, key: PartitionKey, mut reader: Reader) {
-        self.clock += 1;
-        reader.seen = self.clock;
+        reader.seen = Some(Instant::now());
         self.of.entry(key).or_default().push(reader);
         self.count += 1;
         if self.count > READERS_MAX {
@@ -64,14 +66,20 @@ impl Readers {
         }
     }
 
+    /// Readers for whom something may be read ahead now, with one that was taken out.
+    pub(super) fn active(&self) -> usize {
+        let is_active = |reader: &&Reader| reader.window > 0 && reader.seen.is_some_and(|at| at.elapsed() < ACTIVE);
+        1 + self.of.values().flatten().filter(is_active).count()
+    }
+
     fn drop_oldest(&mut self) {
         // Half of them at once, so that the search is rare.
-        let mut seen: Vec<u64> = self.of.values().flatten().map(|reader| reader.seen).collect();
+        let mut seen: Vec<_> = self.of.values().flatten().map(|reader| reader.seen).collect();
         let middle = seen.len() / 2;
         let (_, threshold, _) = seen.select_nth_unstable(middle);
         let threshold = *threshold;
         for known in self.of.values_mut() {
-            known.retain(|reader| reader.seen >= threshold);
+            known.retain(|reader| reader.seen > threshold);
         }
         self.of.retain(|_, known| !known.is_empty());
         self.count = self.of.values().map(Vec::len).sum();

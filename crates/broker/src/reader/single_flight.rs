@@ -1,17 +1,21 @@
-//! Loaded once for all who want it at the same time, and kept for a while: least recently begun goes first, by bytes.
+//! Loaded once for all who want it at the same time, and kept for a while: what was wanted first goes first, by bytes.
 //!
 //! What is being loaded is never evicted, so that nobody loads it again beside. What was loaded ahead of its reader is counted
-//! until somebody wants it, and bounded.
+//! until somebody wants it, and bounded; it stays while anything else can go, but not for ever: its reader may have gone.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 /// What an entry costs beside its bytes.
 const ENTRY_BYTES: usize = 256;
+/// What was loaded ahead makes room for others after this long.
+const AHEAD_MAX: Duration = Duration::from_secs(5);
 
 /// See the module.
 pub(super) struct SingleFlight<K, T> {
@@ -21,9 +25,11 @@ pub(super) struct SingleFlight<K, T> {
 
 struct State<K, T> {
     entries: HashMap<K, Entry<T>>,
+    /// What was wanted, in the order of it.
     order: VecDeque<K>,
     used: usize,
-    /// Bytes that were loaded ahead and that nobody wanted yet.
+    /// What was loaded ahead and nobody wanted yet, and when that began.
+    order_ahead: VecDeque<(K, Instant)>,
     ahead: usize,
 }
 
@@ -55,7 +61,8 @@ pub(super) struct Evicted<K> {
 
 impl<K: Clone + Eq + Hash, T: Clone> SingleFlight<K, T> {
     pub(super) fn new(bytes_max: usize) -> Arc<Self> {
-        let state = State { entries: HashMap::new(), order: VecDeque::new(), used: 0, ahead: 0 };
+        let (order, order_ahead) = (VecDeque::new(), VecDeque::new());
+        let state = State { entries: HashMap::new(), order, used: 0, order_ahead, ahead: 0 };
         Arc::new(Self { bytes_max, state: Mutex::new(state) })
     }
 
@@ -71,7 +78,11 @@ impl<K: Clone + Eq + Hash, T: Clone> SingleFlight<K, T> {
             let is_shared = entry.uses > 0;
             entry.uses += 1;
             let cell = Arc::clone(&entry.cell);
-            state.ahead -= was_ahead;
+            if was_ahead > 0 {
+                state.ahead -= was_ahead;
+                state.order_ahead.retain(|(known, _)| *known != key);
+                state.order.push_back(key.clone());
+            }
             let loading = Loading { of: Arc::clone(self), key, cell };
             return Entered { loading, was_ahead, is_shared, evicted: Vec::new() };
         }
@@ -91,10 +102,14 @@ impl<K: Clone + Eq + Hash, T: Clone> SingleFlight<K, T> {
         if state.entries.contains_key(key) {
             return Err(Ahead::IsThere);
         }
-        if state.ahead.saturating_add(bytes) > ahead_max {
-            return Err(Ahead::IsFull);
+        let mut stale = Vec::new();
+        while state.ahead.saturating_add(bytes) > ahead_max {
+            let is_old = state.order_ahead.front().is_some_and(|(_, begun)| begun.elapsed() >= AHEAD_MAX);
+            let Some(oldest) = is_old.then(|| state.pop_ahead()).flatten() else { return Err(Ahead::IsFull) };
+            stale.push(oldest);
         }
-        let (cell, evicted) = state.insert(key.clone(), bytes, true, self.bytes_max);
+        let (cell, mut evicted) = state.insert(key.clone(), bytes, true, self.bytes_max);
+        evicted.append(&mut stale);
         let loading = Loading { of: Arc::clone(self), key: key.clone(), cell };
         Ok(Entered { loading, was_ahead: 0, is_shared: false, evicted })
     }
@@ -119,7 +134,7 @@ impl<K: Clone + Eq + Hash, T: Clone> SingleFlight<K, T> {
     #[cfg(test)]
     pub(super) fn counts(&self) -> (usize, usize, usize, usize) {
         let state = self.state.lock();
-        (state.entries.len(), state.order.len(), state.used, state.ahead)
+        (state.entries.len(), state.order.len() + state.order_ahead.len(), state.used, state.ahead)
     }
 }
 
@@ -157,7 +172,10 @@ impl<K: Clone + Eq + Hash, T> State<K, T> {
         let evicted = self.evict(bytes_max);
         let cell = Arc::new(OnceCell::new());
         self.ahead += if ahead { bytes } else { 0 };
-        self.order.push_back(key.clone());
+        match ahead {
+            true => self.order_ahead.push_back((key.clone(), Instant::now())),
+            false => self.order.push_back(key.clone()),
+        }
         self.entries.insert(key, Entry { cell: Arc::clone(&cell), bytes, ahead, uses: u32::from(!ahead) });
         (cell, evicted)
     }
@@ -176,7 +194,22 @@ impl<K: Clone + Eq + Hash, T> State<K, T> {
                 evicted.push(Evicted { key, bytes: entry.bytes, uses: entry.uses });
             }
         }
+        while self.used > bytes_max {
+            match self.pop_ahead() {
+                Some(oldest) => evicted.push(oldest),
+                None => break,
+            }
+        }
         evicted
+    }
+
+    /// Takes out what was loaded ahead first, if it is loaded.
+    fn pop_ahead(&mut self) -> Option<Evicted<K>> {
+        let (key, _) = self.order_ahead.front()?;
+        self.entries.get(key).filter(|entry| entry.cell.initialized())?;
+        let (key, _) = self.order_ahead.pop_front()?;
+        let entry = self.take(&key)?;
+        Some(Evicted { key, bytes: entry.bytes, uses: entry.uses })
     }
 
     fn take(&mut self, key: &K) -> Option<Entry<T>> {
@@ -187,10 +220,10 @@ impl<K: Clone + Eq + Hash, T> State<K, T> {
     }
 
     fn remove(&mut self, key: &K) {
-        if self.take(key).is_some()
-            && let Some(position) = self.order.iter().position(|known| known == key)
-        {
-            self.order.remove(position);
+        match self.take(key) {
+            Some(entry) if entry.ahead => self.order_ahead.retain(|(known, _)| known != key),
+            Some(_) => self.order.retain(|known| known != key),
+            None => {}
         }
     }
 }

@@ -98,3 +98,21 @@ async fn what_goes_says_how_many_wanted_it() {
     flights.enter(2, 10);
     assert_eq!(flights.enter(3, 10).evicted[0].uses, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_read_ahead_stays_while_anything_else_can_go_and_not_for_ever() {
+    let flights = of(3 * charge(10));
+    for key in [1, 2] {
+        flights.enter_ahead(&key, 10, 20).expect("begins").loading.cell.set(key).expect("the first");
+    }
+    for key in 10..20 {
+        load(&flights, key, 10).await;
+    }
+    assert!(flights.contains(&1) && flights.contains(&2));
+    assert_eq!(flights.enter_ahead(&3, 10, 20).err(), Some(Ahead::IsFull));
+    assert!(!load(&flights, 2, 10).await, "it was there");
+    flights.enter_ahead(&4, 10, 20).expect("begins").loading.cell.set(4).expect("the first");
+    tokio::time::sleep(AHEAD_MAX).await;
+    let entered = flights.enter_ahead(&5, 10, 20).expect("begins");
+    assert_eq!(entered.evicted.iter().map(|gone| (gone.key, gone.uses)).collect::<Vec<_>>(), [(1, 0)], "nobody came");
+}
