@@ -6,7 +6,8 @@ use broker::{Broker, BrokerSettings, Topic};
 use metadata::{FailPoint, Segments};
 use segment::{ObjectKey, ObjectPurpose, PartitionKey};
 
-use crate::rig::{ORG, Rig, append, batches, create, fetch_request, read_all, wanted};
+use crate::gated_store::Gate;
+use crate::rig::{ORG, Rig, append, batch, batches, create, fetch_request, read_all, request, wanted};
 
 fn settings() -> BrokerSettings {
     BrokerSettings {
@@ -177,6 +178,45 @@ async fn a_killed_agent_leaves_an_object_that_is_garbage() {
     assert_eq!(values(&successor, &topic).await, Vec::from_iter(0..20));
     let left = rig.store.list_with("org-1/data/").recursive(true).await.expect("listed");
     assert!(left.iter().all(|entry| entry.metadata().is_dir()), "{left:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn partitions_that_are_handed_over_meanwhile_stay_as_they_are_and_the_others_do_not() {
+    const PARTITIONS: i32 = 8;
+    let rig = Rig::new();
+    let gate = Gate::open();
+    let first = rig.start_behind(&gate, BrokerSettings { rewrite_bytes: 1 << 20, ..settings() }).await;
+    let topic = create(&first, "t", PARTITIONS).await;
+    for value in 0..260 {
+        for partition in 0..PARTITIONS {
+            let appended = first.append(request(&topic, partition, batch(value, None))).await.expect("placed");
+            if partition == PARTITIONS - 1 {
+                appended.acked().await.expect("acked");
+            }
+        }
+    }
+    gate.hold_writes();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let second = rig.start_with(BrokerSettings::for_tests("b")).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    gate.open_wide();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (mut stayed, mut moved) = (0, 0);
+    for partition in 0..PARTITIONS {
+        let key = PartitionKey { partition, ..key(&topic) };
+        let rows = rig.metadata.ranges_from(key, 0, 10_000).await.expect("memory answers");
+        let (leader, _) = first.partition_leader(topic.topic_id, partition).expect("led");
+        let leader = if leader.session == first.session() { &first } else { &second };
+        match leader.session() == first.session() {
+            true => stayed += 1,
+            false => moved += 1,
+        }
+        let is_rewritten = rows.len() < 10;
+        assert_eq!(is_rewritten, leader.session() == first.session(), "partition {partition}: {} rows", rows.len());
+        let found: Vec<_> = read_all(leader, &topic, partition).await.into_values().collect();
+        assert_eq!(found, Vec::from_iter(0..260));
+    }
+    assert!(stayed > 0 && moved > 0, "{stayed} stayed, {moved} moved");
 }
 
 #[tokio::test(start_paused = true)]
