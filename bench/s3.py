@@ -20,6 +20,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from cluster import Cluster
 from figures import BATCHED, BULK, COMMITS, IDEMPOTENT, PUTS, ROWS, TOPIC, load, record, total
+from reads import READING
 
 FOLDER = Path(tempfile.mkdtemp(prefix="streamhouse-bench-"))
 PIPELINED = ("enable.idempotence=false", "max.in.flight=1000")
@@ -112,6 +113,7 @@ SCENARIOS = {
     "PUTs, 1,000 partitions": lambda s, n: paced("2,000/s, 1,000 partitions", 1, 1_000, 2_000, s),
     "renewals, 9 partitions": lambda s, n: renewals(9, s),
     "renewals, 3,000 partitions": lambda s, n: renewals(3_000, s),
+    **READING,
 }
 
 

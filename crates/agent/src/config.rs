@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use broker::costs::PriceTable;
-use broker::{BrokerSettings, StopPoint, TimeSource};
+use broker::{BrokerSettings, CacheSettings, StopPoint, TimeSource};
 use clap::{Parser, Subcommand};
 
 use crate::cost_report::CostReport;
@@ -51,9 +51,15 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     store: StoreArguments,
 
-    /// Folder of the read cache. Accepted, and not used by this version: reads go to memory, then to the store.
+    /// Folder of the read cache, for stores behind HTTP (s3, gs, az): what this agent wrote or read lately, so that it is not
+    /// fetched again. It may be lost at any time. Each agent needs its own; a local store has none.
     #[arg(long, env, hide_env_values = true, default_value = "./data/cache")]
     streamhouse_cache: PathBuf,
+
+    /// Most bytes of the read cache on disk (`10GiB` works too); 0: no cache. What consumers read again from farther back than it
+    /// reaches is fetched from the store again, one GET per 4 MiB: on S3 about $0.10 per TiB read.
+    #[arg(long, env, hide_env_values = true, default_value = "1GiB", value_parser = bytes)]
+    cache_bytes: usize,
 
     /// Name of this agent, unique among live agents; keep it over restarts, so that the new process takes over from the
     /// old one at once [default: host name]
@@ -116,6 +122,25 @@ pub(crate) struct Arguments {
     /// producers a retry, never a record.
     #[arg(long, env, hide_env_values = true, default_value = "900", value_parser = seconds)]
     garbage_grace: Duration,
+
+    /// How often records are looked for that were kept as long as their topic's retention.ms and retention.bytes say, in
+    /// seconds (Kafka's log.retention.check.interval.ms is 300 s). Objects are deleted later, as garbage.
+    #[arg(long, env, hide_env_values = true, default_value = "60", value_parser = seconds)]
+    retention_interval: Duration,
+
+    /// When a partition has so many bytes in small ranges, they are rewritten in the background into an object of its own, of
+    /// up to 256 MiB. More is fewer, larger objects, and more to read back after a while; slow partitions share objects.
+    #[arg(long, env, hide_env_values = true, default_value = "64MiB", value_parser = bytes)]
+    rewrite_bytes: usize,
+
+    /// How old records are at least when they are rewritten, in seconds.
+    #[arg(long, env, hide_env_values = true, default_value = "10", value_parser = seconds)]
+    rewrite_age: Duration,
+
+    /// How fast records are rewritten, in bytes a second; each counts twice, as it is read and written. On S3 a rewrite costs
+    /// one request per range read and per 8 MiB written. 0: never; then readers of old records pay for it.
+    #[arg(long, env, hide_env_values = true, default_value = "256MiB", value_parser = bytes)]
+    rewrite_bytes_per_second: usize,
 
     /// How long a flush waits for more, in ms: latency against object writes. 0: as soon as the write before it is
     /// durable. On S3 100 ms is at most 26 M PUTs a month per agent, about $130; 250 ms about $52 [default: 0 for
@@ -339,6 +364,7 @@ impl Settings {
         let prices = prices.unwrap_or_else(|| if on_this_machine { "free" } else { "s3-standard" }.to_owned());
         let prices = PriceTable::parse(&prices).map_err(|error| format!("COST_PRICES: {error}"))?;
         let (interval_ms, bytes) = if on_this_machine { (0, 1 << 20) } else { (100, 8 << 20) };
+        let cache = CacheSettings { folder: said.streamhouse_cache, bytes_max: said.cache_bytes as u64 };
         let broker = BrokerSettings {
             agent_id: said.agent_id.filter(|id| !id.is_empty()).unwrap_or_else(|| host_name.clone()),
             group: said.agent_group,
@@ -350,9 +376,14 @@ impl Settings {
             lease_duration: said.lease_duration,
             garbage_interval: said.garbage_interval,
             garbage_grace: said.garbage_grace,
+            retention_interval: said.retention_interval,
+            rewrite_bytes: said.rewrite_bytes as u64,
+            rewrite_age: said.rewrite_age,
+            rewrite_bytes_per_second: said.rewrite_bytes_per_second as u64,
             flush_interval: Duration::from_millis(said.flush_interval_ms.unwrap_or(interval_ms)),
             flush_bytes: said.flush_bytes.unwrap_or(bytes),
             memory_bytes: said.memory_bytes,
+            cache: (!on_this_machine && cache.bytes_max > 0).then_some(cache),
             uploads_in_flight: said.uploads_in_flight,
             upload_hedge: (!on_this_machine).then_some(UPLOAD_HEDGE),
             auto_create_topics: said.auto_create_topics,
@@ -407,6 +438,12 @@ fn check_ranges(broker: &BrokerSettings, shutdown_timeout: Duration) -> Result<(
     within("AGENT_ID", id_is_clean, "at most 255 bytes without blanks")?;
     within("HEARTBEAT_INTERVAL", !broker.heartbeat_interval.is_zero(), "more than 0")?;
     within("GARBAGE_INTERVAL", !broker.garbage_interval.is_zero(), "more than 0")?;
+    within("RETENTION_INTERVAL", !broker.retention_interval.is_zero(), "more than 0")?;
+    let rewrite_bytes = 1 << 20..=256 << 20;
+    within("REWRITE_BYTES", rewrite_bytes.contains(&broker.rewrite_bytes), "between 1MiB and 256MiB")?;
+    within("REWRITE_AGE", broker.rewrite_age <= Duration::from_secs(3_600), "at most 3600")?;
+    let rate = broker.rewrite_bytes_per_second;
+    within("REWRITE_BYTES_PER_SECOND", rate == 0 || rate >= 1 << 20, "0, or at least 1MiB")?;
     within("LEASE_DURATION", broker.lease_duration >= Duration::from_secs(1), "at least 1 s")?;
     within("FLUSH_INTERVAL_MS", broker.flush_interval <= Duration::from_secs(60), "at most 60000")?;
     within("FLUSH_BYTES", (1 << 10..=1 << 30).contains(&broker.flush_bytes), "between 1KiB and 1GiB")?;

@@ -39,6 +39,20 @@ fn requests_have_a_price_where_they_are_billed_and_another_if_one_is_said() {
 }
 
 #[test]
+fn a_read_cache_is_for_stores_behind_http() {
+    let cache = |flags: &[&str]| good(flags).broker.cache;
+    assert_eq!(cache(&[]), None);
+    assert_eq!(cache(&["--streamhouse-store", "memory://", "--cache-bytes", "1GiB"]), None);
+    let of = |folder: &str, bytes_max| Some(CacheSettings { folder: PathBuf::from(folder), bytes_max });
+    assert_eq!(cache(&["--streamhouse-store", "s3://b"]), of("./data/cache", 1 << 30));
+    assert_eq!(
+        cache(&["--streamhouse-store", "s3://b", "--streamhouse-cache", "/c", "--cache-bytes", "5MiB"]),
+        of("/c", 5 << 20)
+    );
+    assert_eq!(cache(&["--streamhouse-store", "s3://b", "--cache-bytes", "0"]), None);
+}
+
+#[test]
 fn the_store_follows_url_bucket_and_endpoint() {
     let s3 = |flags: &[&str]| match good(flags).store {
         StoreSettings::S3(s3) => s3,
@@ -236,6 +250,7 @@ fn help_lists_every_variable() {
         "AZURE_STORAGE_KEY",
         "AZURE_STORAGE_CONNECTION_STRING",
         "STREAMHOUSE_CACHE",
+        "CACHE_BYTES",
         "AGENT_ID",
         "AGENT_ADDRESS",
         "AGENT_ADVERTISED_ADDRESS",

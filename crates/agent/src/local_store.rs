@@ -5,7 +5,8 @@
 //! - a segment, whose name nothing has: create under that name, gathered write of all chunks, sync of the data, then
 //!   of the directory, which costs one journal commit where a rename in between costs two;
 //! - all else: temporary file in `.tmp`, data sync, rename (or link, which never replaces, for `if_not_exists`), directory
-//!   sync.
+//!   sync. So is an object that is handed over in parts (`Writer::write` more than once): each part goes to its temporary
+//!   file as it comes, so that no more than a part is in memory.
 //!
 //! So when the write returns `Ok`, object and name survive a power loss, and so do the directories above it; all but
 //! segments are whole at every moment. What a crash or an error (ENOSPC, EIO) leaves: a segment with part of its bytes,
@@ -22,7 +23,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice, Seek as _, Write as _};
+use std::io::{self, IoSlice, Seek as _, SeekFrom, Write as _};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +47,8 @@ const GATHER_MAX: usize = 1024;
 const DIRECT_BYTES_MIN: usize = 256 * 1024;
 /// What direct writes are aligned to, in memory and in the file: no disk asks for more.
 const BLOCK: usize = 4096;
+/// Parts of an object are collected up to this before they are written to its temporary file.
+const PART_BYTES: usize = 4 << 20;
 /// One direct write.
 const DIRECT_WRITE_BYTES: usize = 1 << 20;
 /// Directories kept open; beyond it the memory starts anew, which costs a few syncs.
@@ -150,14 +153,31 @@ impl Folder {
     fn put_whole(&self, target: &Path, directory: &File, chunks: &[Bytes], if_not_exists: bool) -> io::Result<()> {
         let mut temporary = self.new_temporary()?;
         write_object(&mut temporary.file, chunks)?;
-        temporary.file.sync_data()?;
-        if if_not_exists {
-            fs::hard_link(&temporary.path, target)?;
-        } else {
-            fs::rename(&temporary.path, target)?;
-            temporary.moved = true;
+        temporary.become_object(target, directory, if_not_exists)
+    }
+
+    /// Ends an object that came in parts with these chunks, from `start` on, and gives it its name. May be repeated.
+    fn put_parts(
+        &self,
+        temporary: &mut Temporary,
+        key: &str,
+        start: u64,
+        last: &[Bytes],
+        if_not_exists: bool,
+    ) -> io::Result<()> {
+        let target = self.path_of(key)?;
+        let parent = target.parent().unwrap_or(&self.root);
+        let directory = self.durable_directory(parent)?;
+        let named = match temporary.moved {
+            true => directory.sync_all(),
+            false => temporary
+                .write_at(start, last)
+                .and_then(|()| temporary.become_object(&target, &directory, if_not_exists)),
+        };
+        if named.is_err() {
+            self.durable_directories.lock().remove(parent);
         }
-        directory.sync_all()
+        named
     }
 
     /// The file of an object. Keys never leave the folder, nor enter `.tmp`.
@@ -229,6 +249,27 @@ struct Temporary {
     moved: bool,
 }
 
+impl Temporary {
+    /// Lets the file end with these chunks, from `start` on: what an attempt that failed left behind it goes.
+    fn write_at(&mut self, start: u64, chunks: &[Bytes]) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(start))?;
+        self.file.set_len(start)?;
+        write_object(&mut self.file, chunks)
+    }
+
+    /// Syncs the file and gives it the name of an object.
+    fn become_object(&mut self, target: &Path, directory: &File, if_not_exists: bool) -> io::Result<()> {
+        self.file.sync_data()?;
+        if if_not_exists {
+            fs::hard_link(&self.path, target)?;
+        } else {
+            fs::rename(&self.path, target)?;
+            self.moved = true;
+        }
+        directory.sync_all()
+    }
+}
+
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.moved {
@@ -242,7 +283,7 @@ fn is_not_ours(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput)
 }
 
-/// Writes all chunks in order.
+/// Writes all chunks in order, from where the file is; direct writes only from a whole block on.
 fn write_object(file: &mut File, chunks: &[Bytes]) -> io::Result<()> {
     match chunks.iter().map(Bytes::len).sum::<usize>() {
         ..DIRECT_BYTES_MIN => write_gathered(file, chunks),
@@ -250,19 +291,20 @@ fn write_object(file: &mut File, chunks: &[Bytes]) -> io::Result<()> {
     }
 }
 
-/// Directly where the file system can. Some take the flag and refuse the writes (EINVAL): then through the page cache, from the
-/// beginning.
+/// Directly where the file system can. Some take the flag and refuse the writes (EINVAL): then through the page cache, from where
+/// it began.
 fn write_large(
     file: &mut File,
     chunks: &[Bytes],
     direct: impl FnOnce(&mut File, &[Bytes]) -> io::Result<()>,
 ) -> io::Result<()> {
-    if rustix::fs::fcntl_setfl(&*file, OFlags::DIRECT).is_ok() {
+    let start = file.stream_position()?;
+    if start.is_multiple_of(BLOCK as u64) && rustix::fs::fcntl_setfl(&*file, OFlags::DIRECT).is_ok() {
         match direct(file, chunks) {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                 rustix::fs::fcntl_setfl(&*file, OFlags::empty())?;
-                file.rewind()?;
-                file.set_len(0)?;
+                file.seek(SeekFrom::Start(start))?;
+                file.set_len(start)?;
             }
             written => return written,
         }
@@ -372,7 +414,15 @@ impl Service for LocalStore {
             return Err(not_durable_here());
         }
         let if_not_exists = arguments.if_not_exists();
-        Ok(LocalWriter { folder: Arc::clone(&self.folder), key: path.to_owned(), if_not_exists, chunks: Vec::new() })
+        Ok(LocalWriter {
+            folder: Arc::clone(&self.folder),
+            key: path.to_owned(),
+            if_not_exists,
+            chunks: Vec::new(),
+            waiting: 0,
+            written: 0,
+            parts: Arc::default(),
+        })
     }
 
     fn delete(&self, context: &OperationContext) -> Result<Self::Deleter> {
@@ -396,33 +446,94 @@ impl Service for LocalStore {
     }
 }
 
-/// Takes references to chunks until `close`, which writes them in one blocking task. Dropped before: nothing happened.
-/// A `close` that is given up on (time-out) may still happen; one that failed may be repeated.
+/// Takes references to chunks until `close`, which writes them in one blocking task; of a large object that comes in several
+/// writes the parts go to a temporary file before. Dropped before `close`: nothing happened.
+/// A `close` that is given up on (time-out) may still happen; one that failed may be repeated, and so may a `write`.
 struct LocalWriter {
     folder: Arc<Folder>,
     key: String,
     if_not_exists: bool,
+    /// What is not in the temporary file yet, and its length.
     chunks: Vec<Bytes>,
+    waiting: usize,
+    /// Bytes in the temporary file, whole blocks.
+    written: u64,
+    /// The temporary file of an object that comes in parts. Locked by one task at a time, for as long as it writes.
+    parts: Arc<Mutex<Option<Temporary>>>,
+}
+
+impl LocalWriter {
+    /// Writes whole blocks of what waits to the temporary file, so that the next part begins at one.
+    async fn write_part(&mut self) -> Result<()> {
+        let bytes = self.waiting / BLOCK * BLOCK;
+        let (part, rest) = split(&self.chunks, bytes);
+        let (folder, parts, start) = (Arc::clone(&self.folder), Arc::clone(&self.parts), self.written);
+        blocking(move || {
+            let mut parts = parts.lock();
+            let temporary = match &mut *parts {
+                Some(temporary) => temporary,
+                none => none.insert(folder.new_temporary()?),
+            };
+            temporary.write_at(start, &part)
+        })
+        .await?;
+        self.chunks = rest;
+        self.waiting -= bytes;
+        self.written += bytes as u64;
+        Ok(())
+    }
+}
+
+/// The first so many bytes, and the rest.
+fn split(chunks: &[Bytes], mut bytes: usize) -> (Vec<Bytes>, Vec<Bytes>) {
+    let (mut first, mut rest) = (Vec::new(), Vec::new());
+    for chunk in chunks {
+        let now = chunk.len().min(bytes);
+        bytes -= now;
+        first.extend((now > 0).then(|| chunk.slice(..now)));
+        rest.extend((now < chunk.len()).then(|| chunk.slice(now..)));
+    }
+    (first, rest)
+}
+
+/// Runs on a thread that may block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.map_err(|error| Error::new(ErrorKind::Unexpected, "writer task").set_source(error))?;
+    done.map_err(into_store_error)
 }
 
 impl oio::Write for LocalWriter {
     async fn write(&mut self, buffer: Buffer) -> Result<()> {
+        // The first write is mostly the only one: its chunks wait for `close`, however large it is.
+        if !self.chunks.is_empty() && self.waiting >= PART_BYTES {
+            self.write_part().await?;
+        }
+        self.waiting += buffer.len();
         self.chunks.extend(buffer);
         Ok(())
     }
 
     async fn close(&mut self) -> Result<Metadata> {
         let (folder, key, if_not_exists) = (Arc::clone(&self.folder), self.key.clone(), self.if_not_exists);
-        let chunks = self.chunks.clone();
-        let written = tokio::task::spawn_blocking(move || folder.put(&key, &chunks, if_not_exists)).await;
-        let written = written.map_err(|error| Error::new(ErrorKind::Unexpected, "writer task").set_source(error))?;
-        written.map_err(into_store_error)?;
-        Ok(MetadataBuilder::file(self.chunks.iter().map(|chunk| chunk.len() as u64).sum()).build())
+        let (chunks, parts, start) = (self.chunks.clone(), Arc::clone(&self.parts), self.written);
+        blocking(move || match &mut *parts.lock() {
+            Some(temporary) => folder.put_parts(temporary, &key, start, &chunks, if_not_exists),
+            None => folder.put(&key, &chunks, if_not_exists),
+        })
+        .await?;
+        Ok(MetadataBuilder::file(self.written + self.waiting as u64).build())
     }
 
     async fn abort(&mut self) -> Result<()> {
         self.chunks.clear();
-        Ok(())
+        (self.waiting, self.written) = (0, 0);
+        let parts = Arc::clone(&self.parts);
+        blocking(move || {
+            parts.lock().take();
+            Ok(())
+        })
+        .await
     }
 }
 

@@ -254,3 +254,65 @@ async fn latency_of_a_quarter_mebibyte() {
         println!("{chunks} chunks: p50 {:?}, p99 {:?}", took[250], took[495]);
     }
 }
+
+/// Writes an object in parts of this many bytes.
+async fn write_in_parts(store: &Operator, key: &str, whole: &[u8], part: usize) -> opendal::Writer {
+    let mut writer = store.writer_with(key).chunk(PART_BYTES).await.unwrap();
+    for part in whole.chunks(part) {
+        // Chunks that begin and end anywhere.
+        let chunks: Vec<Bytes> = part.chunks(70_001).map(Bytes::copy_from_slice).collect();
+        writer.write(Buffer::from(chunks)).await.unwrap();
+    }
+    writer
+}
+
+#[tokio::test]
+async fn an_object_that_comes_in_parts_reads_back_equal_and_is_not_held_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    for length in [0, 1, PART_BYTES, 2 * PART_BYTES, 5 * PART_BYTES + 17] {
+        let whole: Vec<u8> = (0..=250_u8).cycle().take(length).collect();
+        let key = format!("org-1/data/a/{length}");
+        let mut writer = write_in_parts(&store, &key, &whole, 3 << 20).await;
+        assert_eq!(store.stat(&key).await.unwrap_err().kind(), ErrorKind::NotFound, "not before it is whole");
+        let parts: u64 =
+            fs::read_dir(folder.path().join(SCRATCH)).unwrap().map(|f| f.unwrap().metadata().unwrap().len()).sum();
+        assert!(length as u64 - parts <= 3 * PART_BYTES as u64, "{parts} of {length} bytes are in the file");
+        assert_eq!(writer.close().await.unwrap().content_length(), length as u64);
+        assert!(store.read(&key).await.unwrap().to_vec() == whole, "{key}");
+        assert_eq!(leftovers(folder.path()), 0);
+    }
+}
+
+#[tokio::test]
+async fn an_object_in_parts_that_is_given_up_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let mut aborted = write_in_parts(&store, "org-1/data/a/1", &vec![7; 4 * PART_BYTES], PART_BYTES).await;
+    let dropped = write_in_parts(&store, "org-1/data/a/2", &vec![7; 4 * PART_BYTES], PART_BYTES).await;
+    assert_eq!(leftovers(folder.path()), 2);
+    aborted.abort().await.unwrap();
+    drop(dropped);
+    assert_eq!(leftovers(folder.path()), 0);
+    assert!(
+        store.list_with("org-1/").recursive(true).await.is_ok_and(|found| found.iter().all(|f| f.metadata().is_dir()))
+    );
+}
+
+#[test]
+fn a_part_that_is_written_again_takes_its_own_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let durable = Folder::open(folder.path()).unwrap();
+    let mut temporary = durable.new_temporary().unwrap();
+    let part = |byte: u8, length: usize| vec![Bytes::from(vec![byte; length])];
+    temporary.write_at(0, &part(1, 2 * DIRECT_BYTES_MIN)).unwrap();
+    let start = 2 * DIRECT_BYTES_MIN as u64;
+    // An attempt that nobody heard of, longer than the one that counts.
+    temporary.write_at(start, &part(9, 3 * DIRECT_BYTES_MIN)).unwrap();
+    temporary.write_at(start, &part(2, DIRECT_BYTES_MIN)).unwrap();
+    durable.put_parts(&mut temporary, "k", start + DIRECT_BYTES_MIN as u64, &part(3, 10), false).unwrap();
+    // Its answer was lost: asked again, it is still there.
+    durable.put_parts(&mut temporary, "k", start + DIRECT_BYTES_MIN as u64, &part(3, 10), false).unwrap();
+    let expected = [part(1, 2 * DIRECT_BYTES_MIN), part(2, DIRECT_BYTES_MIN), part(3, 10)].concat().concat();
+    assert!(fs::read(folder.path().join("k")).unwrap() == expected);
+}

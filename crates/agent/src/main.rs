@@ -304,6 +304,9 @@ fn announce(settings: &Settings, agent: &Agent, took: Duration) -> std::io::Resu
     writeln!(out, "  http      {} (/health /ready /metrics)", agent.addresses.http)?;
     writeln!(out, "  metadata  {}", settings.metadata.location())?;
     writeln!(out, "  objects   {}", agent.store_location)?;
+    if let Some(cache) = &settings.broker.cache {
+        writeln!(out, "  cache     {} (at most {} MiB)", cache.folder.display(), cache.bytes_max >> 20)?;
+    }
     writeln!(out, "ready in {} ms", took.as_millis())?;
     out.flush()
 }

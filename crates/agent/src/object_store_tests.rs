@@ -126,3 +126,32 @@ async fn refusals_of_the_moment_and_lost_answers_are_tried_again() {
     assert_eq!(denied.kind(), ErrorKind::PermissionDenied);
     assert_eq!(server.requests("PUT") - before, 1, "tried again");
 }
+
+/// As a rewrite writes: in parts, each of them tried again where that helps, and an object only at the end.
+#[tokio::test]
+async fn a_large_object_in_parts_is_whole_or_not_there() {
+    let (server, s3) = server().await;
+    let store = open(&StoreSettings::S3(s3), identity).await.unwrap();
+    server.change_faults("unavailable=0.1&lost=0.05").unwrap();
+    let whole: Vec<u8> = (0..=250_u8).cycle().take(20 << 20).collect();
+    for number in 0..3 {
+        let key = format!("org-1/data/{number}");
+        let mut writer = store.operator.writer_with(&key).chunk(8 << 20).await.unwrap();
+        let mut written = Ok(());
+        for part in whole.chunks(3 << 20) {
+            written = written.and(writer.write(part.to_vec()).await);
+        }
+        assert!(store.operator.stat(&key).await.is_err(), "not before it is whole");
+        match written.and(writer.close().await.map(drop)) {
+            Ok(()) => assert!(store.operator.read(&key).await.unwrap().to_vec() == whole, "{key}"),
+            // The answer to its end was lost: whoever wanted it makes another one.
+            Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{error}"),
+        }
+    }
+    assert!(server.requests("PUT") >= 9, "three parts each");
+    server.change_faults("unavailable=0&lost=0").unwrap();
+    let mut writer = store.operator.writer_with("org-1/data/9").chunk(8 << 20).await.unwrap();
+    writer.write(whole.clone()).await.unwrap();
+    writer.abort().await.unwrap();
+    assert_eq!(store.operator.stat("org-1/data/9").await.unwrap_err().kind(), ErrorKind::NotFound);
+}

@@ -1,8 +1,9 @@
 //! Object stores behind HTTP: S3, Google Cloud Storage, Azure Blob Storage.
 //!
 //! Each opens with what its users expect to be asked for, and is then tried: what is wrong with a bucket is one line that
-//! names it. Uploads are single requests (S3: PUT, at most 5 GiB; Google: one media upload, at most 5 TiB; Azure: Put
-//! Blob, at most 5,000 MiB), and `FLUSH_BYTES` is at most 1 GiB, so that no object is ever seen in parts.
+//! names it. Flushes are single requests (S3: PUT, at most 5 GiB; Google: one media upload, at most 5 TiB; Azure: Put
+//! Blob, at most 5,000 MiB), as `FLUSH_BYTES` is at most 1 GiB; what a rewrite writes comes in parts, and is an object when
+//! the last of them is there. So no object is ever seen in part.
 
 use std::time::Duration;
 

@@ -89,7 +89,16 @@ async fn every_documented_metric_exists_and_every_metric_is_documented() {
     metrics.append_acked(0.001, 1);
     metrics.flush(1, 1, 0.0);
     metrics.object_get(0.001, 1, false);
+    metrics.cache_read(true, 1);
+    metrics.cache_written(1);
+    metrics.cache_dropped(1);
+    metrics.cache_evicted(1);
+    metrics.cache_bytes(1);
+    metrics.read_ahead(1, true);
     metrics.object_deleted();
+    metrics.records_deleted(1, 1);
+    metrics.rewritten(1, 2, 1);
+    metrics.rewrite_job("done");
     metrics.gave_up();
     metrics.probe(true);
     metrics.fetch(1, 1, 0);

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::append::AppendError;
+use crate::cache::DiskCache;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::cluster::{Agent, Cluster};
@@ -63,7 +64,7 @@ struct Inner {
     budget: MemoryBudget,
     rounds: mpsc::Sender<RoundRequest>,
     batch_check: BatchCheck,
-    cold: ColdReader,
+    cold: Arc<ColdReader>,
     producer_ids: ProducerIds,
     admin: tokio::sync::Mutex<()>,
     rng: Mutex<StdRng>,
@@ -76,6 +77,8 @@ struct Tasks {
     coordinator: JoinHandle<()>,
     collector: JoinHandle<()>,
     self_check: JoinHandle<()>,
+    /// Retention and rewrite.
+    maintenance: [JoinHandle<()>; 2],
 }
 
 impl Drop for Inner {
@@ -85,6 +88,7 @@ impl Drop for Inner {
             tasks.coordinator.abort();
             tasks.collector.abort();
             tasks.self_check.abort();
+            tasks.maintenance.iter().for_each(JoinHandle::abort);
             self.shared.pool.start_draining();
         }
     }
@@ -117,20 +121,33 @@ impl Broker {
         let lane_rng = StdRng::from_rng(&mut rng);
         let identity =
             LaneIdentity { cluster_id: cluster.cluster_id, session: opened.session, next_sequence: 0, rng: lane_rng };
-        let shared = Shared::new(settings, metadata, store, metrics, cluster.cluster_id, &opened);
+        let queue_bytes = settings.memory_bytes / 16;
+        let cache = DiskCache::open(settings.cache.as_ref(), cluster.cluster_id, queue_bytes, &metrics).await;
+        let shared = Shared::new(settings, metadata, store, cache, metrics, cluster.cluster_id, &opened);
         let (rounds, requests) = mpsc::channel(ROUND_REQUESTS_MAX);
         let mut coordinator = shared.coordinator(requests);
         coordinator.round().await?;
+        let cold = shared.cold_reader();
+        let rewriter = shared.rewriter(cluster.cluster_id, Arc::clone(&cold), StdRng::from_rng(&mut rng));
+        let rewrites = shared.settings.rewrite_bytes_per_second > 0;
         let tasks = Tasks {
             lane: tokio::spawn(flush::run(shared.lane(), identity)),
             keeper: tokio::spawn(shared.keeper(older_notes).run()),
             coordinator: tokio::spawn(coordinator.run()),
             collector: tokio::spawn(shared.collector().run()),
             self_check: tokio::spawn(shared.self_check().run()),
+            maintenance: [
+                tokio::spawn(shared.retainer().run()),
+                tokio::spawn(async move {
+                    if rewrites {
+                        rewriter.run().await;
+                    }
+                }),
+            ],
         };
         Ok(Self(Arc::new(Inner {
             budget: MemoryBudget::new(shared.settings.memory_bytes / 2),
-            cold: shared.cold_reader(),
+            cold,
             shared,
             rounds,
             producer_ids: ProducerIds::new(),
@@ -319,7 +336,8 @@ impl Broker {
             tracing::error!("the lane ended with a panic");
         }
         // What they had sent to metadata runs to its end there.
-        for task in [tasks.keeper, tasks.coordinator, tasks.collector, tasks.self_check] {
+        let others = [tasks.keeper, tasks.coordinator, tasks.collector, tasks.self_check];
+        for task in others.into_iter().chain(tasks.maintenance) {
             task.abort();
             let _ = task.await;
         }
@@ -390,7 +408,7 @@ impl Broker {
         &self.0.batch_check
     }
 
-    pub(crate) fn cold(&self) -> &ColdReader {
+    pub(crate) fn cold(&self) -> &Arc<ColdReader> {
         &self.0.cold
     }
 

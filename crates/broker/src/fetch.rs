@@ -15,8 +15,8 @@ use crate::costs::{Purpose, charge};
 use crate::limits::{FETCH_BYTES_MAX, FETCH_COLD_BYTES_MAX, FETCH_WAIT_MAX};
 use crate::memory_budget::MemoryPermit;
 use crate::reader::ReadBatch;
-use crate::reader::cold::ColdError;
-use crate::replica::{RecentRange, Replica};
+use crate::reader::cold::{ColdAnswer, ColdError, ColdRead};
+use crate::replica::Replica;
 use crate::waiters::Waiters;
 use crate::writer::partition::Partition;
 
@@ -381,8 +381,14 @@ impl Broker {
             Some(batches) => batches,
             None => {
                 read.from_store = true;
-                self.read_cold(partition.key, Vec::new(), wanted.fetch_offset, read.high_watermark, left, bounds)
-                    .await?
+                let cold = ColdRead {
+                    key: partition.key,
+                    told: Vec::new(),
+                    offset: wanted.fetch_offset,
+                    end: read.high_watermark,
+                    bytes_max: left,
+                };
+                self.read_cold(cold, bounds).await?.batches
             }
         };
         Ok(read)
@@ -415,30 +421,34 @@ impl Broker {
         let left = bounds.left(wanted);
         let is_empty = wanted.fetch_offset == read.high_watermark || read.diverging.is_some();
         if !is_empty && (left > 0 || bounds.taken() == 0) {
-            let recent = replica.ranges_from(wanted.fetch_offset);
-            read.batches = self.read_cold(key, recent, wanted.fetch_offset, read.high_watermark, left, bounds).await?;
+            let cold = ColdRead {
+                key,
+                told: replica.ranges_from(wanted.fetch_offset),
+                offset: wanted.fetch_offset,
+                end: read.high_watermark,
+                bytes_max: left,
+            };
+            let answer = self.read_cold(cold, bounds).await?;
+            if answer.replanned {
+                replica.forget_ranges();
+            }
+            read.batches = answer.batches;
         }
         Ok(read)
     }
 
-    async fn read_cold(
-        &self,
-        key: PartitionKey,
-        recent: Vec<RecentRange>,
-        offset: Offset,
-        end: Offset,
-        left: usize,
-        bounds: &Bounds,
-    ) -> Result<Vec<ReadBatch>, FetchError> {
-        let reserved = bounds.reserve_cold(left);
-        if reserved == 0 && left > 0 {
-            return Ok(Vec::new()); // the rest of this answer's partitions come with the next fetch
+    async fn read_cold(&self, wanted: ColdRead, bounds: &Bounds) -> Result<ColdAnswer, FetchError> {
+        let reserved = bounds.reserve_cold(wanted.bytes_max);
+        if reserved == 0 && wanted.bytes_max > 0 {
+            // The rest of this answer's partitions come with the next fetch.
+            return Ok(ColdAnswer { batches: Vec::new(), replanned: false });
         }
         let memory = bounds.cold_memory.get_or_init(|| self.cold().memory(bounds.bytes_max)).await;
-        let read = self.cold().read(key, recent, offset, end, reserved, memory);
-        let batches = charge(Purpose::Fetch, &[(key.topic_id, 1)], read).await?;
-        bounds.settle_cold(reserved, &batches);
-        Ok(batches)
+        let topics = [(wanted.key.topic_id, 1)];
+        let read = self.cold().read(ColdRead { bytes_max: reserved, ..wanted }, memory);
+        let answer = charge(Purpose::Fetch, &topics, read).await?;
+        bounds.settle_cold(reserved, &answer.batches);
+        Ok(answer)
     }
 
     /// Only the confirmed leader may say "out of range": a zombie that does makes clients skip or replay.
@@ -513,7 +523,7 @@ impl From<ColdError> for FetchError {
     fn from(error: ColdError) -> Self {
         match error {
             ColdError::Metadata(_) => Self::OffsetNotAvailable,
-            ColdError::Store(_) | ColdError::Damaged { .. } => Self::Storage(error.to_string()),
+            ColdError::Store(_) | ColdError::Gone(_) | ColdError::Damaged { .. } => Self::Storage(error.to_string()),
         }
     }
 }

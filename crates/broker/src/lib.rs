@@ -5,6 +5,7 @@
 
 mod append;
 mod broker;
+mod cache;
 mod catalog;
 mod clock;
 mod cluster;
@@ -12,6 +13,7 @@ pub mod costs;
 mod fetch;
 pub mod limits;
 mod list_offsets;
+mod maintenance;
 mod memory_budget;
 mod metrics;
 mod producer_ids;
@@ -27,13 +29,15 @@ mod writer;
 
 pub use append::{AppendError, AppendRequest, Appended, PendingAppend, Receipt, RecordError};
 pub use broker::{Broker, StartError};
+pub use cache::CacheSettings;
 pub use clock::TimeSource;
 pub use cluster::{Agent, Cluster};
 pub use fetch::{DivergingEpoch, FetchError, FetchPartition, FetchRequest, Fetched, FetchedPartition, IsolationLevel};
 pub use list_offsets::{ListOffsetsPartition, ListedOffset, OffsetError, OffsetSpec};
+pub use maintenance::DeleteRecordsError;
 pub use memory_budget::{MemoryBudget, MemoryPermit};
 pub use metrics::{FrontEnd, Metrics};
-pub use replica::{Feed, PartitionId, Progress, RecentRange};
+pub use replica::{Feed, PartitionId, Progress};
 pub use settings::{BrokerSettings, StopPoint};
 pub use topics::{ConfigEntry, ConfigSource, ConfigSynonym, ConfigType, CreateTopic, PartitionView, Topic, TopicError};
 // What a gateway needs of the layers below; it never imports them.

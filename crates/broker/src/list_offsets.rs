@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use metadata::{RangeRow, StoreError};
-use segment::{LeaderEpoch, Offset, OrganizationId, PartitionIndex, RecordBatchHeader, TimestampMs, TopicId};
+use metadata::StoreError;
+use segment::{LeaderEpoch, Offset, OrganizationId, PartitionIndex, PartitionKey, TimestampMs, TopicId};
 
 use crate::broker::Broker;
-use crate::reader::cold::ColdError;
+use crate::reader::cold::{Batches, ColdError, REPLANS_MAX};
 use crate::writer::partition::Partition;
 
 /// Which offset is asked for (ListOffsets timestamps).
@@ -153,42 +153,51 @@ impl Broker {
                 Ok(ListedOffset { offset: log_start_offset, timestamp: -1, leader_epoch })
             }
             OffsetSpec::Timestamp(timestamp) => {
-                let row = self.metadata().range_at_timestamp(partition.key, log_start_offset, timestamp).await?;
-                let search =
-                    move |header: &RecordBatchHeader, batch: &[u8]| segment::find_timestamp(batch, header, timestamp);
-                self.search(row, log_start_offset, high_watermark, search).await
+                let found = self.range_with(partition.key, log_start_offset, Some(timestamp)).await?;
+                self.search(found, log_start_offset, high_watermark).await
             }
             OffsetSpec::MaxTimestamp => {
-                let Some(row) = self.metadata().range_of_max_timestamp(partition.key, log_start_offset).await? else {
-                    return Ok(ListedOffset::NONE);
-                };
-                let greatest = row.max_timestamp;
-                let search =
-                    move |header: &RecordBatchHeader, batch: &[u8]| segment::find_timestamp(batch, header, greatest);
-                self.search(Some(row), log_start_offset, high_watermark, search).await
+                let found = self.range_with(partition.key, log_start_offset, None).await?;
+                self.search(found, log_start_offset, high_watermark).await
             }
         }
     }
 
-    /// The first record that `find` finds in a range, among those between the log's ends.
-    async fn search<F>(
+    /// The first range from `from` on that has a record of this time or later, and that time; without one, of the greatest
+    /// time of all. An object that is gone was replaced: the range is looked up again.
+    async fn range_with(
         &self,
-        row: Option<RangeRow>,
+        key: PartitionKey,
+        from: Offset,
+        timestamp: Option<TimestampMs>,
+    ) -> Result<Option<(Batches, TimestampMs)>, OffsetError> {
+        let mut lookups = 0;
+        loop {
+            let row = match timestamp {
+                Some(timestamp) => self.metadata().range_at_timestamp(key, from, timestamp).await?,
+                None => self.metadata().range_of_max_timestamp(key, from).await?,
+            };
+            let Some(row) = row else { return Ok(None) };
+            lookups += 1;
+            match self.cold().range(&row).await {
+                Err(ColdError::Gone(_)) if lookups <= REPLANS_MAX => {}
+                read => return Ok(Some((read?, timestamp.unwrap_or(row.max_timestamp)))),
+            }
+        }
+    }
+
+    /// The first record of that time or later in a range, among those between the log's ends.
+    async fn search(
+        &self,
+        found: Option<(Batches, TimestampMs)>,
         log_start_offset: Offset,
         high_watermark: Offset,
-        find: F,
-    ) -> Result<ListedOffset, OffsetError>
-    where
-        F: Fn(&RecordBatchHeader, &[u8]) -> Result<Option<(Offset, TimestampMs)>, segment::RecordCheckError>
-            + Send
-            + 'static,
-    {
-        let Some(row) = row else { return Ok(ListedOffset::NONE) };
-        let batches = self.cold().range(&row).await?;
+    ) -> Result<ListedOffset, OffsetError> {
+        let Some((batches, at_least)) = found else { return Ok(ListedOffset::NONE) };
         // Compressed batches are unpacked: off the runtime's workers.
         let found = tokio::task::spawn_blocking(move || {
             for (header, batch) in batches.iter().filter(|(header, _)| header.next_offset() > log_start_offset) {
-                if let Some((offset, timestamp)) = find(header, batch)?
+                if let Some((offset, timestamp)) = segment::find_timestamp(batch, header, at_least)?
                     && offset >= log_start_offset
                     && offset < high_watermark
                 {
@@ -245,7 +254,7 @@ impl From<ColdError> for OffsetError {
     fn from(error: ColdError) -> Self {
         match error {
             ColdError::Metadata(_) => Self::LeaderNotAvailable,
-            ColdError::Store(_) | ColdError::Damaged { .. } => Self::Storage(error.to_string()),
+            ColdError::Store(_) | ColdError::Gone(_) | ColdError::Damaged { .. } => Self::Storage(error.to_string()),
         }
     }
 }

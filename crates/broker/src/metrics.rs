@@ -130,6 +130,31 @@ impl Metrics {
         self.with(|i| i.objects_deleted.add(1, &[]));
     }
 
+    /// Retention deleted records of a partition.
+    pub fn records_deleted(&self, records: u64, bytes: u64) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| {
+            i.records_deleted.add(records, &[]);
+            i.record_bytes_deleted.add(bytes, &[]);
+        });
+    }
+
+    /// A rewrite let `ranges` rows with `bytes` of records take the place of `rows`.
+    pub fn rewritten(&self, bytes: u64, rows: u64, ranges: u64) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| {
+            i.rewrite_bytes.add(bytes, &[]);
+            i.rewrite_rows_replaced.add(rows, &[]);
+            i.rewrite_rows_written.add(ranges, &[]);
+        });
+    }
+
+    /// A rewrite of one object ended: `done`, `partly`, `refused` or `failed`.
+    pub fn rewrite_job(&self, outcome: &'static str) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| i.rewrite_jobs.add(1, &instruments::outcome(outcome)));
+    }
+
     /// This agent gave its leases up: it could not commit while another could.
     pub fn gave_up(&self) {
         #[cfg(feature = "metrics")]
@@ -149,6 +174,47 @@ impl Metrics {
             i.object_get.record(seconds, &instruments::ok(ok));
             i.object_get_bytes.add(bytes, &instruments::ok(ok));
         });
+    }
+
+    /// The disk cache had `bytes` of a range, or not.
+    pub fn cache_read(&self, hit: bool, bytes: u64) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| {
+            i.cache_reads.add(1, &instruments::hit(hit));
+            i.cache_read_bytes.add(bytes, &instruments::hit(hit));
+        });
+    }
+
+    /// Bytes went into the disk cache.
+    pub fn cache_written(&self, bytes: u64) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| i.cache_written_bytes.add(bytes, &[]));
+    }
+
+    /// Bytes did not go into the disk cache, as its disk was behind.
+    pub fn cache_dropped(&self, bytes: u64) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| i.cache_dropped_bytes.add(bytes, &[]));
+    }
+
+    /// So many pieces left the disk cache.
+    pub fn cache_evicted(&self, pieces: u64) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| i.cache_evictions.add(pieces, &[]));
+    }
+
+    /// Bytes in the disk cache now.
+    pub fn cache_bytes(&self, value: u64) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| i.cache_bytes.record(i64::try_from(value).unwrap_or(i64::MAX), &[]));
+    }
+
+    /// Bytes that were read ahead of a consumer are wanted now, or went away unused.
+    pub fn read_ahead(&self, bytes: u64, used: bool) {
+        #[cfg(feature = "metrics")]
+        if bytes > 0 {
+            self.with(|i| i.read_ahead_bytes.add(bytes, &instruments::used(used)));
+        }
     }
 
     /// A segment commit ended: one metadata transaction with `segments` objects and `ranges` partitions. `outcome` is
@@ -250,10 +316,23 @@ mod instruments {
         pub(super) object_put_bytes: Counter<u64>,
         pub(super) object_put_hedges: Counter<u64>,
         pub(super) objects_deleted: Counter<u64>,
+        pub(super) records_deleted: Counter<u64>,
+        pub(super) record_bytes_deleted: Counter<u64>,
+        pub(super) rewrite_bytes: Counter<u64>,
+        pub(super) rewrite_rows_replaced: Counter<u64>,
+        pub(super) rewrite_rows_written: Counter<u64>,
+        pub(super) rewrite_jobs: Counter<u64>,
         pub(super) gave_up: Counter<u64>,
         pub(super) probes: Counter<u64>,
         pub(super) object_get: Histogram<f64>,
         pub(super) object_get_bytes: Counter<u64>,
+        pub(super) cache_reads: Counter<u64>,
+        pub(super) cache_read_bytes: Counter<u64>,
+        pub(super) cache_written_bytes: Counter<u64>,
+        pub(super) cache_dropped_bytes: Counter<u64>,
+        pub(super) cache_evictions: Counter<u64>,
+        pub(super) cache_bytes: Gauge<i64>,
+        pub(super) read_ahead_bytes: Counter<u64>,
         pub(super) commit: Histogram<f64>,
         pub(super) commit_segments: Counter<u64>,
         pub(super) commit_ranges: Counter<u64>,
@@ -292,10 +371,27 @@ mod instruments {
                     "Writes begun again beside a slow one",
                 ),
                 objects_deleted: counter(m, "streamhouse_objects_deleted_total", "Objects deleted as garbage"),
+                records_deleted: counter(m, "streamhouse_records_deleted_total", "Records deleted by retention"),
+                record_bytes_deleted: counter(m, "streamhouse_record_bytes_deleted_total", "Bytes of those records"),
+                rewrite_bytes: counter(m, "streamhouse_rewrite_bytes_total", "Record bytes rewritten"),
+                rewrite_rows_replaced: counter(m, "streamhouse_rewrite_rows_replaced_total", "Ranges they were in"),
+                rewrite_rows_written: counter(m, "streamhouse_rewrite_rows_written_total", "Ranges they are in now"),
+                rewrite_jobs: counter(m, "streamhouse_rewrite_jobs_total", "Rewrites of one object that ended"),
                 gave_up: counter(m, "streamhouse_gave_up_total", "Times this agent gave its leases up"),
                 probes: counter(m, "streamhouse_probes_total", "Probes of the stores"),
                 object_get: seconds(m, "streamhouse_object_get_seconds", "Object store reads, retries included"),
                 object_get_bytes: counter(m, "streamhouse_object_get_bytes_total", "Bytes read from the object store"),
+                cache_reads: counter(m, "streamhouse_cache_reads_total", "Ranges looked for in the disk cache"),
+                cache_read_bytes: counter(m, "streamhouse_cache_read_bytes_total", "Bytes of those ranges"),
+                cache_written_bytes: counter(
+                    m,
+                    "streamhouse_cache_written_bytes_total",
+                    "Bytes put into the disk cache",
+                ),
+                cache_dropped_bytes: counter(m, "streamhouse_cache_dropped_bytes_total", "Bytes left out of it"),
+                cache_evictions: counter(m, "streamhouse_cache_evictions_total", "Pieces that left the disk cache"),
+                cache_bytes: gauge(m, "streamhouse_cache_bytes", "Bytes in the disk cache"),
+                read_ahead_bytes: counter(m, "streamhouse_read_ahead_bytes_total", "Bytes read ahead of consumers"),
                 commit: seconds(m, "streamhouse_commit_seconds", "Segment commits (metadata transactions)"),
                 commit_segments: counter(m, "streamhouse_commit_segments_total", "Segments in those commits"),
                 commit_ranges: counter(m, "streamhouse_commit_ranges_total", "Ranges in those commits"),
@@ -350,6 +446,14 @@ mod instruments {
 
     pub(super) fn ok(ok: bool) -> [KeyValue; 1] {
         [KeyValue::new("ok", truth(ok))]
+    }
+
+    pub(super) fn hit(hit: bool) -> [KeyValue; 1] {
+        [KeyValue::new("hit", truth(hit))]
+    }
+
+    pub(super) fn used(used: bool) -> [KeyValue; 1] {
+        [KeyValue::new("used", truth(used))]
     }
 
     pub(super) fn code(code: &'static str) -> [KeyValue; 1] {

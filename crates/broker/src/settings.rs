@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::cache::CacheSettings;
 use crate::clock::TimeSource;
 
 /// Settings of one broker; parsed in `agent`.
@@ -27,6 +28,14 @@ pub struct BrokerSettings {
     pub garbage_interval: Duration,
     /// `GARBAGE_GRACE`: how old such an object must be. A courtesy to uploads under way; safety does not rest on it.
     pub garbage_grace: Duration,
+    /// `RETENTION_INTERVAL`: how often records are looked for that have been kept long enough.
+    pub retention_interval: Duration,
+    /// `REWRITE_BYTES`: so many bytes in small ranges of one partition become an object of their own.
+    pub rewrite_bytes: u64,
+    /// `REWRITE_AGE`: how old records are when they are rewritten.
+    pub rewrite_age: Duration,
+    /// `REWRITE_BYTES_PER_SECOND`: how fast, each byte counted when it is read and when it is written. 0: not at all.
+    pub rewrite_bytes_per_second: u64,
     /// `FLUSH_INTERVAL_MS`: how long the first batch of a flush waits for company. 0: as soon as the PUT before it is
     /// durable. With an object store that bills requests this is a price: 100 ms is at most 26 M PUTs a month.
     pub flush_interval: Duration,
@@ -34,6 +43,8 @@ pub struct BrokerSettings {
     pub flush_bytes: usize,
     /// `MEMORY_BYTES`: produce permits, tail and frames together.
     pub memory_bytes: usize,
+    /// `STREAMHOUSE_CACHE`, `CACHE_BYTES`: `None` where the objects are on this machine already.
+    pub cache: Option<CacheSettings>,
     /// Uploads that may overlap.
     pub uploads_in_flight: usize,
     /// After this long an upload is begun once more beside the first (and later a third time); the first that ends counts.
@@ -64,9 +75,14 @@ impl BrokerSettings {
             lease_duration: Duration::from_secs(30),
             garbage_interval: Duration::from_secs(3_600),
             garbage_grace: Duration::from_secs(900),
+            retention_interval: Duration::from_secs(3_600),
+            rewrite_bytes: 64 << 20,
+            rewrite_age: Duration::from_secs(10),
+            rewrite_bytes_per_second: 0,
             flush_interval: Duration::ZERO,
             flush_bytes: 1 << 20,
             memory_bytes: 256 << 20,
+            cache: None,
             uploads_in_flight: 4,
             upload_hedge: None,
             auto_create_topics: true,

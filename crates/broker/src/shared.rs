@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicI64, AtomicUsize};
 
 use metadata::{MetadataStore, OpenedSession, Registration};
 use opendal::Operator;
+use rand::rngs::StdRng;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use crate::cache::DiskCache;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::memory_budget::MemoryBudget;
+use crate::maintenance::{Pace, Retainer, Rewriter};
 use crate::metrics::Metrics;
-use crate::reader::cold::ColdReader;
+use crate::reader::cold::{ColdMemory, ColdReader};
 use crate::reader::tail::TailBudget;
 use crate::replica::Replicas;
 use crate::session::coordinator::{Coordinator, RoundRequest};
@@ -32,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) settings: BrokerSettings,
     pub(crate) metadata: Arc<dyn MetadataStore>,
     pub(crate) store: Operator,
+    pub(crate) cache: DiskCache,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) view: Arc<ClusterView>,
@@ -49,6 +52,7 @@ impl Shared {
         settings: BrokerSettings,
         metadata: Arc<dyn MetadataStore>,
         store: Operator,
+        cache: DiskCache,
         metrics: Arc<Metrics>,
         cluster_id: Uuid,
         opened: &OpenedSession,
@@ -69,6 +73,7 @@ impl Shared {
             settings,
             metadata,
             store,
+            cache,
             metrics,
         }
     }
@@ -79,6 +84,7 @@ impl Shared {
             pool: Arc::clone(&self.pool),
             metadata: Arc::clone(&self.metadata),
             store: self.store.clone(),
+            cache: self.cache.clone(),
             tail: Arc::new(TailBudget::new(self.settings.memory_bytes / 8, Arc::clone(&self.metrics))),
             status: Arc::clone(&self.status),
             clock: Arc::clone(&self.clock),
@@ -138,6 +144,40 @@ impl Shared {
         }
     }
 
+    /// Retention.
+    pub(crate) fn retainer(&self) -> Retainer {
+        Retainer {
+            metadata: Arc::clone(&self.metadata),
+            status: Arc::clone(&self.status),
+            catalog: Arc::clone(&self.catalog),
+            pool: Arc::clone(&self.pool),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+            interval: self.settings.retention_interval,
+        }
+    }
+
+    /// Rewrite.
+    pub(crate) fn rewriter(&self, cluster_id: Uuid, cold: Arc<ColdReader>, rng: StdRng) -> Rewriter {
+        let settings = &self.settings;
+        Rewriter {
+            metadata: Arc::clone(&self.metadata),
+            store: self.store.clone(),
+            cold,
+            status: Arc::clone(&self.status),
+            pool: Arc::clone(&self.pool),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+            cluster_id,
+            bytes_min: settings.rewrite_bytes,
+            shared_bytes: settings.memory_bytes as u64 / 8,
+            age: settings.rewrite_age,
+            pace: Pace::new(Arc::clone(&self.pool), settings.rewrite_bytes_per_second, settings.flush_interval),
+            rng,
+            next_sequence: 0,
+        }
+    }
+
     /// Whether this agent can still commit.
     pub(crate) fn self_check(&self) -> SelfCheck {
         SelfCheck {
@@ -155,11 +195,11 @@ impl Shared {
     }
 
     /// The reader of what is not in memory.
-    pub(crate) fn cold_reader(&self) -> ColdReader {
-        let answers = MemoryBudget::new(self.settings.memory_bytes / 8);
-        let cache_bytes = self.settings.memory_bytes / 16;
+    pub(crate) fn cold_reader(&self) -> Arc<ColdReader> {
+        let bytes = self.settings.memory_bytes;
+        let memory = ColdMemory { ranges: bytes / 8, blocks: bytes / 16, answers: bytes / 8 };
         let (metadata, metrics) = (Arc::clone(&self.metadata), Arc::clone(&self.metrics));
-        ColdReader::new(metadata, self.store.clone(), metrics, cache_bytes, answers)
+        Arc::new(ColdReader::new(metadata, self.store.clone(), self.cache.clone(), metrics, memory))
     }
 }
 

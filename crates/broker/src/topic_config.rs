@@ -16,7 +16,7 @@ mod table;
 
 use table::{TOPIC_CONFIGS, TopicConfig, Values};
 
-/// What appends need of a topic's configs.
+/// What the agent acts on of a topic's configs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LogConfig {
     /// Largest batch, as sent.
@@ -29,6 +29,19 @@ pub(crate) struct LogConfig {
     pub(crate) timestamp_after_max_ms: i64,
     /// `cleanup.policy` has `compact`: records need keys.
     pub(crate) compacted: bool,
+    /// What is deleted when.
+    pub(crate) retention: Retention,
+}
+
+/// How long records are kept, and how many bytes of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Retention {
+    /// `cleanup.policy` has `delete`: records may be deleted, by their age, by the log's size, or on request.
+    pub(crate) deletes: bool,
+    /// `retention.ms`; `None` = for ever.
+    pub(crate) age_max_ms: Option<i64>,
+    /// `retention.bytes`, of each partition; `None` = any number.
+    pub(crate) bytes_max: Option<u64>,
 }
 
 impl LogConfig {
@@ -36,12 +49,19 @@ impl LogConfig {
     pub(crate) fn from_configs(configs: &BTreeMap<String, String>) -> Self {
         let value = |name: &str| effective(configs, name).trim();
         let number = |name: &str, default: i64| value(name).parse().unwrap_or(default);
+        let has_policy = |wanted: &str| list_items(value("cleanup.policy")).any(|policy| policy == wanted);
+        let retention = Retention {
+            deletes: has_policy("delete"),
+            age_max_ms: Some(number("retention.ms", -1)).filter(|ms| *ms >= 0),
+            bytes_max: u64::try_from(number("retention.bytes", -1)).ok(),
+        };
         Self {
             max_message_bytes: value("max.message.bytes").parse().unwrap_or(MESSAGE_BYTES_DEFAULT),
             log_append_time: value("message.timestamp.type") == "LogAppendTime",
             timestamp_before_max_ms: number("message.timestamp.before.max.ms", i64::MAX),
             timestamp_after_max_ms: number("message.timestamp.after.max.ms", 3_600_000),
-            compacted: list_items(value("cleanup.policy")).any(|policy| policy == "compact"),
+            compacted: has_policy("compact"),
+            retention,
         }
     }
 }

@@ -87,7 +87,8 @@ const NO_TIERS: &str = "Stored and shown; without effect, as all data is in obje
 #[rustfmt::skip]
 pub(super) static TOPIC_CONFIGS: &[TopicConfig] = &[
     config("cleanup.policy", "log.cleanup.policy", "delete", CLEANUP_POLICIES,
-        "With compact, records without a key are refused. Removal of old data is not done yet."),
+        "With delete, records are kept as retention.ms and retention.bytes say. With compact, records without a key are \
+         refused; compaction itself is not done yet."),
     config("compression.gzip.level", "compression.gzip.level", "-1", Values::GzipLevel, NO_RECOMPRESSION),
     config("compression.lz4.level", "compression.lz4.level", "9", Values::Int { min: 1, max: 17 }, NO_RECOMPRESSION),
     config("compression.type", "compression.type", "producer", COMPRESSION_TYPES,
@@ -120,8 +121,10 @@ pub(super) static TOPIC_CONFIGS: &[TopicConfig] = &[
     config("remote.log.delete.on.disable", "", "false", BOOLEAN, NO_TIERS),
     config("remote.storage.enable", "", "false", BOOLEAN,
         "Only false: all data is in object storage from the start, there is no second tier."),
-    config("retention.bytes", "log.retention.bytes", "-1", long(i64::MIN), STORED),
-    config("retention.ms", "log.retention.ms", "604800000", long(-1), STORED),
+    config("retention.bytes", "log.retention.bytes", "-1", long(i64::MIN),
+        "Bytes of a partition that are kept at least, where cleanup.policy has delete; -1: no bound."),
+    config("retention.ms", "log.retention.ms", "604800000", long(-1),
+        "How long records are kept after their timestamp, where cleanup.policy has delete; -1: for ever."),
     config("segment.bytes", "log.segment.bytes", "1073741824", int(1 << 20), NO_LOG_FILES),
     config("segment.index.bytes", "log.index.size.max.bytes", "10485760", int(4), NO_LOG_FILES),
     config("segment.jitter.ms", "log.roll.jitter.ms", "0", long(0), NO_LOG_FILES),

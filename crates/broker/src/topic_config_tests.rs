@@ -139,6 +139,7 @@ fn appends_get_what_they_need() {
         timestamp_before_max_ms: i64::MAX,
         timestamp_after_max_ms: 3_600_000,
         compacted: false,
+        retention: Retention { deletes: true, age_max_ms: Some(604_800_000), bytes_max: None },
     };
     assert_eq!(default, expected);
     let own = [
@@ -147,6 +148,8 @@ fn appends_get_what_they_need() {
         ("message.timestamp.before.max.ms", "5"),
         ("message.timestamp.after.max.ms", "6"),
         ("cleanup.policy", "delete, compact"),
+        ("retention.ms", "-1"),
+        ("retention.bytes", "7"),
     ];
     let own = validate(&own.map(|(name, value)| (name.to_owned(), Some(value.to_owned())))).unwrap();
     let expected = LogConfig {
@@ -155,8 +158,13 @@ fn appends_get_what_they_need() {
         timestamp_before_max_ms: 5,
         timestamp_after_max_ms: 6,
         compacted: true,
+        retention: Retention { deletes: true, age_max_ms: None, bytes_max: Some(7) },
     };
     assert_eq!(LogConfig::from_configs(&own), expected);
+    let compacted =
+        [("cleanup.policy".to_owned(), "compact".to_owned()), ("retention.bytes".to_owned(), "-5".to_owned())];
+    let compacted = LogConfig::from_configs(&BTreeMap::from(compacted));
+    assert_eq!((compacted.retention.deletes, compacted.retention.bytes_max), (false, None));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use broker::{Agent, Broker, Feed, PartitionId, Progress, RangeRow, RecentRange, SessionId, TopicId};
+use broker::{Agent, Broker, Feed, PartitionId, Progress, RangeRow, SessionId, TopicId};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -122,16 +122,16 @@ fn partition((topic_id, partition): PartitionId) -> Partition {
 }
 
 fn follow_response(news: &[Progress]) -> FollowResponse {
-    let range = |recent: &RecentRange| Range {
-        base_offset: recent.row.base_offset,
-        next_offset: recent.row.next_offset,
-        leader_epoch: recent.row.leader_epoch,
-        object_key: recent.row.object_key.clone(),
-        object_bytes: recent.object_bytes,
-        byte_start: recent.row.byte_start,
-        byte_len: recent.row.byte_len,
-        checksum: recent.row.checksum,
-        max_timestamp: recent.row.max_timestamp,
+    let range = |row: &RangeRow| Range {
+        base_offset: row.base_offset,
+        next_offset: row.next_offset,
+        leader_epoch: row.leader_epoch,
+        object_key: row.object_key.clone(),
+        object_bytes: row.object_bytes,
+        byte_start: row.byte_start,
+        byte_len: row.byte_len,
+        checksum: row.checksum,
+        max_timestamp: row.max_timestamp,
     };
     let progress = |progress: &Progress| peer_proto::Progress {
         partition: Some(partition(progress.partition)),
@@ -145,17 +145,15 @@ fn follow_response(news: &[Progress]) -> FollowResponse {
 
 /// `None`: it does not say of which partition.
 fn progress(told: peer_proto::Progress) -> Option<Progress> {
-    let range = |range: Range| RecentRange {
-        row: RangeRow {
-            base_offset: range.base_offset,
-            next_offset: range.next_offset,
-            leader_epoch: range.leader_epoch,
-            object_key: range.object_key,
-            byte_start: range.byte_start,
-            byte_len: range.byte_len,
-            checksum: range.checksum,
-            max_timestamp: range.max_timestamp,
-        },
+    let range = |range: Range| RangeRow {
+        base_offset: range.base_offset,
+        next_offset: range.next_offset,
+        leader_epoch: range.leader_epoch,
+        object_key: range.object_key,
+        byte_start: range.byte_start,
+        byte_len: range.byte_len,
+        checksum: range.checksum,
+        max_timestamp: range.max_timestamp,
         object_bytes: range.object_bytes,
     };
     Some(Progress {

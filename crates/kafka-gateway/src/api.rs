@@ -58,6 +58,7 @@ pub(crate) const APIS: &[Api] = &[
     Api::new(ApiKey::ApiVersions, "ApiVersions", (0, 4), 3, schema::API_VERSIONS),
     Api::new(ApiKey::CreateTopics, "CreateTopics", (2, 7), 5, schema::CREATE_TOPICS),
     Api::new(ApiKey::DeleteTopics, "DeleteTopics", (1, 6), 4, schema::DELETE_TOPICS),
+    Api::new(ApiKey::DeleteRecords, "DeleteRecords", (0, 2), 2, schema::DELETE_RECORDS),
     Api::new(ApiKey::InitProducerId, "InitProducerId", (0, 5), 2, schema::INIT_PRODUCER_ID),
     Api::new(ApiKey::OffsetForLeaderEpoch, "OffsetForLeaderEpoch", (2, 4), 4, schema::OFFSET_FOR_LEADER_EPOCH),
     Api::new(ApiKey::DescribeConfigs, "DescribeConfigs", (1, 4), 4, schema::DESCRIBE_CONFIGS),

@@ -136,6 +136,7 @@ async fn route(call: Call) -> Result<InFlight, Refused> {
         ApiKey::ApiVersions => later(call, false, h::api_versions::handle, |response| response.error_code != 0),
         ApiKey::CreateTopics => later(call, true, h::create_topics::handle, h::create_topics::has_error),
         ApiKey::DeleteTopics => later(call, true, h::delete_topics::handle, h::delete_topics::has_error),
+        ApiKey::DeleteRecords => later(call, true, h::delete_records::handle, h::delete_records::has_error),
         ApiKey::InitProducerId => later(call, true, h::init_producer_id::handle, |response| response.error_code != 0),
         ApiKey::OffsetForLeaderEpoch => {
             later(call, false, h::offset_for_leader_epoch::handle, h::offset_for_leader_epoch::has_error)

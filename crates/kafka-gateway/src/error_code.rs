@@ -1,6 +1,6 @@
 //! The one place where the broker's errors become Kafka's: an exhaustive mapping per enum.
 
-use broker::{AppendError, FetchError, OffsetError, TopicError};
+use broker::{AppendError, DeleteRecordsError, FetchError, OffsetError, TopicError};
 pub(crate) use kafka_protocol::error::ResponseError as Code;
 
 /// How the request named its topics: decides what "unknown topic" is called.
@@ -68,6 +68,17 @@ pub(crate) fn of_offset(error: &OffsetError) -> Code {
         OffsetError::UnknownLeaderEpoch => Code::UnknownLeaderEpoch,
         OffsetError::LeaderNotAvailable => Code::LeaderNotAvailable,
         OffsetError::Storage(_) => Code::KafkaStorageError,
+    }
+}
+
+/// The code of records that were not deleted.
+pub(crate) fn of_deletion(error: &DeleteRecordsError) -> Code {
+    match error {
+        DeleteRecordsError::UnknownTopicOrPartition => Code::UnknownTopicOrPartition,
+        DeleteRecordsError::NotLeader => Code::NotLeaderOrFollower,
+        DeleteRecordsError::OffsetOutOfRange => Code::OffsetOutOfRange,
+        DeleteRecordsError::PolicyViolation => Code::PolicyViolation,
+        DeleteRecordsError::Unavailable(_) => Code::RequestTimedOut,
     }
 }
 

@@ -4,8 +4,8 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
-    DescribeClusterRequest, DescribeConfigsRequest, DescribeTopicPartitionsRequest, FetchRequest,
+    ApiKey, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest,
+    DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeTopicPartitionsRequest, FetchRequest,
     FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
     ProduceRequest,
 };
@@ -156,6 +156,7 @@ fn decoded(key: ApiKey, body: &mut Bytes, version: i16) -> Option<BytesMut> {
         ApiKey::ApiVersions => through::<ApiVersionsRequest>(body, version),
         ApiKey::CreateTopics => through::<CreateTopicsRequest>(body, version),
         ApiKey::DeleteTopics => through::<DeleteTopicsRequest>(body, version),
+        ApiKey::DeleteRecords => through::<DeleteRecordsRequest>(body, version),
         ApiKey::InitProducerId => through::<InitProducerIdRequest>(body, version),
         ApiKey::OffsetForLeaderEpoch => through::<OffsetForLeaderEpochRequest>(body, version),
         ApiKey::DescribeConfigs => through::<DescribeConfigsRequest>(body, version),

@@ -143,6 +143,8 @@ pub(crate) const CREATE_TOPICS: Body = &[
 
 pub(crate) const DELETE_TOPICS: Body = &[structs(&[TEXT.nullable_since(6), UUID]).since(6), TEXTS.until(5), INT32];
 
+pub(crate) const DELETE_RECORDS: Body = &[structs(&[TEXT, structs(&[INT32, INT64])]), INT32];
+
 pub(crate) const CREATE_PARTITIONS: Body =
     &[structs(&[TEXT, INT32, structs(&[INT32_ARRAY]).nullable_since(0)]), INT32, BOOLEAN];
 

@@ -145,6 +145,8 @@ pub struct RangeRow {
     pub checksum: u32,
     /// Greatest record timestamp in it.
     pub max_timestamp: TimestampMs,
+    /// Size of its object.
+    pub object_bytes: i64,
 }
 
 /// What a partition's producer state is rebuilt from.

@@ -9,14 +9,18 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use parking_lot::Mutex;
 use s3s::dto::{
-    DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag,
-    GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput,
-    ListObjectsV2Input, ListObjectsV2Output, Object, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
+    AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput, CompleteMultipartUploadOutput,
+    CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput,
+    DeleteObjectsOutput, DeletedObject, ETag, GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput,
+    HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output, Object, PutObjectInput,
+    PutObjectOutput, StreamingBlob, Timestamp, UploadPartInput, UploadPartOutput,
 };
 use s3s::{Body, S3, S3Request, S3Response, S3Result, s3_error};
 
 /// Keys of one listing, at most, as S3's.
 const LISTED_MAX: usize = 1_000;
+/// Parts of an upload but for its last, at least, as S3's.
+const PART_BYTES_MIN: usize = 5 << 20;
 
 #[derive(Clone)]
 struct Stored {
@@ -25,16 +29,23 @@ struct Stored {
     modified: SystemTime,
 }
 
+/// An upload in parts that has not ended: its key and the parts by number, each with its ETag.
+struct Upload {
+    key: String,
+    parts: BTreeMap<i32, (String, Bytes)>,
+}
+
 /// One bucket.
 pub(crate) struct Bucket {
     name: String,
     objects: Mutex<BTreeMap<String, Stored>>,
+    uploads: Mutex<BTreeMap<String, Upload>>,
     writes: AtomicU64,
 }
 
 impl Bucket {
     pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), objects: Mutex::default(), writes: AtomicU64::new(0) }
+        Self { name: name.to_owned(), objects: Mutex::default(), uploads: Mutex::default(), writes: AtomicU64::new(0) }
     }
 
     fn check(&self, bucket: &str) -> S3Result<()> {
@@ -45,6 +56,34 @@ impl Bucket {
         self.check(bucket)?;
         self.objects.lock().get(key).cloned().ok_or_else(|| s3_error!(NoSuchKey))
     }
+
+    /// A name that nothing had: of an upload, or as an ETag.
+    fn new_name(&self) -> String {
+        format!("{:016x}", self.writes.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Puts an object where it belongs, unless it is to be the first there and is not; returns its ETag.
+    fn store(&self, key: String, body: Bytes, if_absent: bool) -> S3Result<String> {
+        #[expect(clippy::disallowed_methods, reason = "a server of its own: Last-Modified is its wall clock's")]
+        let modified = SystemTime::now();
+        let etag = self.new_name();
+        let mut objects = self.objects.lock();
+        if if_absent && objects.contains_key(&key) {
+            return Err(s3_error!(PreconditionFailed));
+        }
+        objects.insert(key, Stored { body, etag: etag.clone(), modified });
+        Ok(etag)
+    }
+}
+
+async fn collect(body: Option<StreamingBlob>) -> S3Result<Bytes> {
+    let mut bytes = Vec::new();
+    if let Some(mut stream) = body {
+        while let Some(chunk) = stream.next().await {
+            bytes.extend_from_slice(&chunk.map_err(|_| s3_error!(IncompleteBody))?);
+        }
+    }
+    Ok(bytes.into())
 }
 
 fn length(body: &Bytes) -> Option<i64> {
@@ -61,22 +100,76 @@ impl S3 for Bucket {
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let input = request.input;
         self.check(&input.bucket)?;
-        let mut body = Vec::new();
-        if let Some(mut stream) = input.body {
-            while let Some(chunk) = stream.next().await {
-                body.extend_from_slice(&chunk.map_err(|_| s3_error!(IncompleteBody))?);
-            }
-        }
-        #[expect(clippy::disallowed_methods, reason = "a server of its own: Last-Modified is its wall clock's")]
-        let modified = SystemTime::now();
-        let etag = format!("{:016x}", self.writes.fetch_add(1, Ordering::Relaxed));
-        let stored = Stored { body: body.into(), etag: etag.clone(), modified };
-        let mut objects = self.objects.lock();
-        if input.if_none_match.is_some_and(|condition| condition.is_any()) && objects.contains_key(&input.key) {
-            return Err(s3_error!(PreconditionFailed));
-        }
-        objects.insert(input.key, stored);
+        let body = collect(input.body).await?;
+        let if_absent = input.if_none_match.is_some_and(|condition| condition.is_any());
+        let etag = self.store(input.key, body, if_absent)?;
         Ok(S3Response::new(PutObjectOutput { e_tag: Some(ETag::Strong(etag)), ..PutObjectOutput::default() }))
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        request: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        let CreateMultipartUploadInput { bucket, key, .. } = request.input;
+        self.check(&bucket)?;
+        let id = self.new_name();
+        self.uploads.lock().insert(id.clone(), Upload { key: key.clone(), parts: BTreeMap::new() });
+        Ok(S3Response::new(CreateMultipartUploadOutput {
+            bucket: Some(bucket),
+            key: Some(key),
+            upload_id: Some(id),
+            ..CreateMultipartUploadOutput::default()
+        }))
+    }
+
+    async fn upload_part(&self, request: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
+        let input = request.input;
+        self.check(&input.bucket)?;
+        let body = collect(input.body).await?;
+        let etag = self.new_name();
+        let mut uploads = self.uploads.lock();
+        let upload = uploads.get_mut(&input.upload_id).ok_or_else(|| s3_error!(NoSuchUpload))?;
+        upload.parts.insert(input.part_number, (etag.clone(), body));
+        Ok(S3Response::new(UploadPartOutput { e_tag: Some(ETag::Strong(etag)), ..UploadPartOutput::default() }))
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        request: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        let input = request.input;
+        self.check(&input.bucket)?;
+        let named = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
+        let upload = self.uploads.lock().remove(&input.upload_id).ok_or_else(|| s3_error!(NoSuchUpload))?;
+        let mut body = Vec::new();
+        let mut parts = upload.parts.into_iter();
+        for (position, part) in named.iter().enumerate() {
+            let found = parts.find(|(number, _)| Some(*number) == part.part_number);
+            let (_, (etag, bytes)) = found.ok_or_else(|| s3_error!(InvalidPart))?;
+            if part.e_tag.as_ref().is_some_and(|named| named.value() != etag) {
+                return Err(s3_error!(InvalidPart));
+            }
+            if bytes.len() < PART_BYTES_MIN && position + 1 < named.len() {
+                return Err(s3_error!(EntityTooSmall));
+            }
+            body.extend_from_slice(&bytes);
+        }
+        let etag = self.store(upload.key, body.into(), false)?;
+        Ok(S3Response::new(CompleteMultipartUploadOutput {
+            bucket: Some(input.bucket),
+            key: Some(input.key),
+            e_tag: Some(ETag::Strong(etag)),
+            ..CompleteMultipartUploadOutput::default()
+        }))
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        request: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        self.check(&request.input.bucket)?;
+        self.uploads.lock().remove(&request.input.upload_id);
+        Ok(S3Response::new(AbortMultipartUploadOutput::default()))
     }
 
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {

@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use crate::crc::Crc32c;
-use crate::footer::{BatchMeta, Footer, OBJECT_HEAD, RangeMeta, SegmentIdentity};
+use crate::footer::{BatchMeta, FLUSH_HEAD, Footer, RangeMeta, SegmentIdentity};
 use crate::producer_entries::{PRODUCER_BATCHES_KEPT, ProducerBatch, encode_producer_entries};
 use crate::record_batch::{PlacedBatch, RecordBatchHeader};
-use crate::{LeaderEpoch, PartitionKey};
+use crate::{LeaderEpoch, ObjectPurpose, PartitionKey};
 
 /// A segment that is being put together.
 pub struct SegmentBuilder {
@@ -43,7 +43,7 @@ impl SegmentBuilder {
     /// An empty segment.
     #[must_use]
     pub fn new(identity: SegmentIdentity) -> Self {
-        let head = Bytes::from_static(&OBJECT_HEAD);
+        let head = Bytes::from_static(&FLUSH_HEAD);
         let bytes = length(&head);
         Self { identity, chunks: vec![head], bytes, ranges: Vec::new(), open: None }
     }
@@ -66,6 +66,7 @@ impl SegmentBuilder {
             checksum: 0,
             max_timestamp: i64::MIN,
             predecessor,
+            successor: String::new(),
             producers: Bytes::new(),
             batches: Vec::new(),
         };
@@ -125,7 +126,7 @@ impl SegmentBuilder {
     #[must_use]
     pub fn finish(mut self) -> FinishedSegment {
         self.end_range();
-        let footer = Footer { identity: self.identity, ranges: self.ranges };
+        let footer = Footer { purpose: ObjectPurpose::Flush, identity: self.identity, ranges: self.ranges };
         let tail = footer.encode();
         let object_bytes = self.bytes + length(&tail);
         self.chunks.push(tail);

@@ -10,19 +10,23 @@ use uuid::Uuid;
 
 use crate::crc::crc32c;
 use crate::error::FormatError;
-use crate::{LaneSequence, LeaderEpoch, Offset, OrganizationId, PartitionKey, SessionId, TimestampMs, TopicId};
+use crate::{
+    LaneSequence, LeaderEpoch, ObjectPurpose, Offset, OrganizationId, PartitionKey, SessionId, TimestampMs, TopicId,
+};
 
 const WHAT: &str = "segment footer";
-/// The version this crate writes, and the newest it reads.
-pub const SEGMENT_VERSION: u16 = 1;
+/// The newest version this crate reads: of what a rewrite wrote. What flushes write is of version 1.
+pub const SEGMENT_VERSION: u16 = 2;
 /// How an object begins: six bytes and the version.
-pub(crate) const OBJECT_HEAD: [u8; 8] = *b"SHSEG\0\0\x01";
+pub(crate) const FLUSH_HEAD: [u8; 8] = *b"SHSEG\0\0\x01";
+pub(crate) const DATA_HEAD: [u8; 8] = *b"SHSEG\0\0\x02";
 const TAIL_MAGIC: [u8; 6] = *b"\0SHSEG";
 /// The fixed end of an object: footer length, footer CRC, version, magic.
 pub const TRAILER_BYTES: usize = 16;
 /// No footer is larger; a length beyond it is damage.
 pub const FOOTER_BYTES_MAX: usize = 256 << 20;
-const RANGE_BYTES_MIN: usize = 16 + 4 + 4 + 8 + 8 + 8 + 8 + 4 + 8 + 2 + 4 + 4;
+/// What a range has in every version.
+const RANGE_BYTES_MIN: usize = 16 + 4 + 4 + 8 + 8 + 8 + 8 + 4 + 8 + 2;
 const BATCH_BYTES: usize = 8 + 8 + 8 + 8;
 
 /// Who wrote a segment.
@@ -62,11 +66,13 @@ pub struct RangeMeta {
     pub checksum: u32,
     /// Greatest timestamp of its records.
     pub max_timestamp: TimestampMs,
-    /// Key of the object that holds the partition's range before this one; empty = none.
+    /// Of a flush: key of the object that holds the partition's range before this one; empty = none.
     pub predecessor: String,
-    /// Encoded producer entries of its idempotent batches, the last five of each producer.
+    /// Of a rewrite: key of the object that held the partition's range after this one; empty = this object.
+    pub successor: String,
+    /// Of a flush: encoded producer entries of its idempotent batches, the last five of each producer.
     pub producers: Bytes,
-    /// Its batches.
+    /// Of a flush: its batches.
     pub batches: Vec<BatchMeta>,
 }
 
@@ -86,6 +92,8 @@ pub struct BatchMeta {
 /// What the end of a segment says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Footer {
+    /// What wrote it: decides the version.
+    pub purpose: ObjectPurpose,
     /// Who wrote it.
     pub identity: SegmentIdentity,
     /// What is in it, in the order of the bytes.
@@ -102,7 +110,7 @@ impl Footer {
         let trailer = Trailer::read(tail)?;
         let taken = to_u64(trailer.footer_bytes) + to_u64(TRAILER_BYTES);
         let start = object_bytes.checked_sub(taken).ok_or(damaged("footer longer than the object"))?;
-        if start < to_u64(OBJECT_HEAD.len()) {
+        if start < to_u64(FLUSH_HEAD.len()) {
             return Err(damaged("footer longer than the object"));
         }
         Ok((start, taken))
@@ -122,7 +130,7 @@ impl Footer {
         if actual != trailer.crc {
             return Err(FormatError::Checksum { what: WHAT, expected: trailer.crc, actual });
         }
-        Fields(footer).footer()
+        Fields(footer).footer(trailer.purpose)
     }
 
     /// The footer's bytes, trailer and all.
@@ -137,19 +145,27 @@ impl Footer {
         out.put_i64(identity.written_at);
         out.put_u32(to_u32(self.ranges.len()));
         for range in &self.ranges {
-            put_range(&mut out, range);
+            put_range(&mut out, range, self.purpose);
         }
         let (footer_bytes, crc) = (to_u32(out.len()), crc32c(&out));
         assert!(out.len() <= FOOTER_BYTES_MAX, "a flush is bounded far below the largest footer");
         out.put_u32(footer_bytes);
         out.put_u32(crc);
-        out.put_u16(SEGMENT_VERSION);
+        out.put_u16(version_of(self.purpose));
         out.put_slice(&TAIL_MAGIC);
         out.freeze()
     }
 }
 
-fn put_range(out: &mut BytesMut, range: &RangeMeta) {
+/// The version of what it writes.
+fn version_of(purpose: ObjectPurpose) -> u16 {
+    match purpose {
+        ObjectPurpose::Flush => 1,
+        ObjectPurpose::Data => SEGMENT_VERSION,
+    }
+}
+
+fn put_range(out: &mut BytesMut, range: &RangeMeta, purpose: ObjectPurpose) {
     out.put_slice(range.key.topic_id.0.as_bytes());
     out.put_i32(range.key.partition);
     out.put_i32(range.leader_epoch);
@@ -159,8 +175,15 @@ fn put_range(out: &mut BytesMut, range: &RangeMeta) {
     out.put_u64(range.byte_len);
     out.put_u32(range.checksum);
     out.put_i64(range.max_timestamp);
-    out.put_u16(u16::try_from(range.predecessor.len()).unwrap_or(u16::MAX));
-    out.put_slice(range.predecessor.as_bytes());
+    let neighbour = match purpose {
+        ObjectPurpose::Flush => &range.predecessor,
+        ObjectPurpose::Data => &range.successor,
+    };
+    out.put_u16(u16::try_from(neighbour.len()).unwrap_or(u16::MAX));
+    out.put_slice(neighbour.as_bytes());
+    if purpose == ObjectPurpose::Data {
+        return;
+    }
     out.put_u32(to_u32(range.producers.len()));
     out.put_slice(&range.producers);
     out.put_u32(to_u32(range.batches.len()));
@@ -175,6 +198,7 @@ fn put_range(out: &mut BytesMut, range: &RangeMeta) {
 struct Trailer {
     footer_bytes: usize,
     crc: u32,
+    purpose: ObjectPurpose,
 }
 
 impl Trailer {
@@ -186,17 +210,18 @@ impl Trailer {
         if fields != TAIL_MAGIC {
             return Err(damaged("not the end of a segment"));
         }
-        if version != SEGMENT_VERSION {
+        let known = [ObjectPurpose::Flush, ObjectPurpose::Data];
+        let Some(purpose) = known.into_iter().find(|purpose| version_of(*purpose) == version) else {
             return Err(FormatError::Version {
                 what: "segment",
                 version: version.into(),
                 supported: SEGMENT_VERSION.into(),
             });
-        }
+        };
         if footer_bytes > FOOTER_BYTES_MAX {
             return Err(damaged("its length cannot be"));
         }
-        Ok(Self { footer_bytes, crc })
+        Ok(Self { footer_bytes, crc, purpose })
     }
 }
 
@@ -219,7 +244,7 @@ impl<'a> Fields<'a> {
         Ok(count)
     }
 
-    fn footer(mut self) -> Result<Footer, FormatError> {
+    fn footer(mut self, purpose: ObjectPurpose) -> Result<Footer, FormatError> {
         let identity = SegmentIdentity {
             cluster_id: self.uuid()?,
             organization: OrganizationId(self.take(8)?.get_i64()),
@@ -229,14 +254,14 @@ impl<'a> Fields<'a> {
             written_at: self.take(8)?.get_i64(),
         };
         let count = self.count(RANGE_BYTES_MIN)?;
-        let ranges = (0..count).map(|_| self.range(identity.organization)).collect::<Result<_, _>>()?;
+        let ranges = (0..count).map(|_| self.range(identity.organization, purpose)).collect::<Result<_, _>>()?;
         if !self.0.is_empty() {
             return Err(damaged("it goes on after its last range"));
         }
-        Ok(Footer { identity, ranges })
+        Ok(Footer { purpose, identity, ranges })
     }
 
-    fn range(&mut self, organization: OrganizationId) -> Result<RangeMeta, FormatError> {
+    fn range(&mut self, organization: OrganizationId, purpose: ObjectPurpose) -> Result<RangeMeta, FormatError> {
         let topic_id = TopicId(self.uuid()?);
         let partition = self.take(4)?.get_i32();
         let mut range = RangeMeta {
@@ -248,14 +273,21 @@ impl<'a> Fields<'a> {
             byte_len: self.take(8)?.get_u64(),
             checksum: self.take(4)?.get_u32(),
             max_timestamp: self.take(8)?.get_i64(),
-            predecessor: self.predecessor()?,
+            predecessor: String::new(),
+            successor: String::new(),
             producers: Bytes::new(),
             batches: Vec::new(),
         };
-        let producers_bytes = self.count(1)?;
-        range.producers = Bytes::copy_from_slice(self.take(producers_bytes)?);
-        let count = self.count(BATCH_BYTES)?;
-        range.batches = (0..count).map(|_| self.batch()).collect::<Result<_, _>>()?;
+        match purpose {
+            ObjectPurpose::Data => range.successor = self.object_key()?,
+            ObjectPurpose::Flush => {
+                range.predecessor = self.object_key()?;
+                let producers_bytes = self.count(1)?;
+                range.producers = Bytes::copy_from_slice(self.take(producers_bytes)?);
+                let count = self.count(BATCH_BYTES)?;
+                range.batches = (0..count).map(|_| self.batch()).collect::<Result<_, _>>()?;
+            }
+        }
         if range.base_offset < 0 || range.next_offset <= range.base_offset {
             return Err(damaged("a range's offsets cannot be"));
         }
@@ -274,9 +306,9 @@ impl<'a> Fields<'a> {
         })
     }
 
-    fn predecessor(&mut self) -> Result<String, FormatError> {
+    fn object_key(&mut self) -> Result<String, FormatError> {
         let bytes = usize::from(self.take(2)?.get_u16());
-        let key = std::str::from_utf8(self.take(bytes)?).map_err(|_| damaged("a predecessor is no text"))?;
+        let key = std::str::from_utf8(self.take(bytes)?).map_err(|_| damaged("the key of an object is no text"))?;
         Ok(key.to_owned())
     }
 

@@ -6,6 +6,7 @@
 
 mod builder;
 mod crc;
+mod data_builder;
 mod decompress;
 pub mod encode;
 mod error;
@@ -21,6 +22,7 @@ mod slice;
 mod varint;
 
 pub use builder::{FinishedSegment, SegmentBuilder};
+pub use data_builder::DataBuilder;
 pub use decompress::{UNPACKED_BYTES_MAX, unpacked_bytes_max};
 pub use encode::{EncodeError, NewRecord, encode_batch};
 pub use error::{BatchError, FormatError};

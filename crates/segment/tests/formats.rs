@@ -113,7 +113,8 @@ fn a_segment_tells_all_about_itself() {
     let (start, length) = Footer::locate(&object[object.len() - 16..], finished.object_bytes).unwrap();
     assert_eq!(start + length, finished.object_bytes);
     let footer = Footer::decode(&object[usize::try_from(start).unwrap()..]).unwrap();
-    assert_eq!(footer, Footer { identity: identity(), ranges: finished.ranges.clone() });
+    let purpose = ObjectPurpose::Flush;
+    assert_eq!(footer, Footer { purpose, identity: identity(), ranges: finished.ranges.clone() });
     assert_eq!(footer, Footer::decode(&object).unwrap());
 
     let [first, second] = &footer.ranges[..] else { panic!("two ranges") };
@@ -182,8 +183,8 @@ fn every_flipped_bit_of_a_segment_is_noticed() {
 fn newer_versions_are_told_from_damage() {
     let mut newer = object().to_vec();
     let at = newer.len() - 7;
-    newer[at] = 2;
-    assert_eq!(Footer::decode(&newer), Err(FormatError::Version { what: "segment", version: 2, supported: 1 }));
+    newer[at] = 3;
+    assert_eq!(Footer::decode(&newer), Err(FormatError::Version { what: "segment", version: 3, supported: 2 }));
     let mut newer = encode_producer_entries(&entries()).to_vec();
     newer[0] = 2;
     assert!(matches!(decode_producer_entries(&newer), Err(FormatError::Version { version: 2, .. })));

@@ -5,7 +5,7 @@ mod samples;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use samples::{CODECS, header_of, recompressed, sample_segment, seal};
+use samples::{CODECS, header_of, recompressed, sample_data_segment, sample_segment, seal};
 use segment::{
     NewRecord, ProducerBatch, RecordBatchHeader, RecordRules, check_header, check_records, decode_producer_entries,
     encode_batch, encode_producer_entries, find_max_timestamp, find_timestamp,
@@ -168,8 +168,12 @@ proptest! {
     }
 
     #[test]
-    fn mutated_footers_never_panic(changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
-        let tail = sample_segment().chunks.last().unwrap().clone();
+    fn mutated_footers_never_panic(
+        is_data in any::<bool>(),
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let sample = if is_data { sample_data_segment() } else { sample_segment() };
+        let tail = sample.chunks.last().unwrap().clone();
         let mut footer = tail.to_vec();
         let body = footer.len() - 16;
         for (at, byte) in changes {

@@ -1,32 +1,43 @@
-//! Records that are no longer in memory: planned from metadata, read from the object store by exact ranges, verified,
-//! and kept for a while so that readers of one range share one request.
+//! Records that are no longer in memory: planned from metadata, found by [`Objects`], verified, and kept for a while so that
+//! readers of one range share it.
+//!
+//! A reader that goes on where it left off gets the next ranges read ahead. An object that is not there any more means that the
+//! plan is old (rewrites and garbage collection replace objects): it is made again from metadata, a few times.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use metadata::{MetadataStore, RangeRow, StoreError};
-use opendal::{ErrorKind, Operator};
+use opendal::Operator;
 use parking_lot::Mutex;
-use segment::{Offset, PartitionKey, RecordBatchHeader};
-use tokio::sync::OnceCell;
-use tokio::time::Instant;
+use segment::{FormatError, Offset, PartitionKey, RecordBatchHeader, TopicId};
+use tokio::sync::Semaphore;
 
+use super::objects::{Class, Found, Objects};
+use super::read_ahead::{Reader, Readers};
+use super::single_flight::{Ahead, Entered, SingleFlight};
 use super::{ReadBatch, take_fitting};
+use crate::cache::DiskCache;
+use crate::costs::{Purpose, charge};
 use crate::limits::FETCH_COLD_BYTES_MAX;
 use crate::memory_budget::{MemoryBudget, MemoryPermit};
 use crate::metrics::Metrics;
-use crate::replica::RecentRange;
 
-/// Ranges asked of metadata for one read.
+/// Ranges asked of metadata at once.
 const RANGES_PER_PLAN: u32 = 64;
 /// Ranges of one partition read at the same time.
 const READS_IN_FLIGHT: usize = 4;
-
-/// A follower reads an object whole up to this size, or when it is at most so many times the range it wants.
-const OBJECT_BYTES_SMALL: i64 = 1 << 20;
-const OBJECT_BYTES_PER_RANGE: i64 = 16;
+/// Ranges read ahead at the same time, of all partitions.
+const AHEAD_IN_FLIGHT: usize = 32;
+/// Background reads at the same time.
+const BACKGROUND_IN_FLIGHT: usize = 2;
+/// How often a plan is made anew because its objects are gone.
+pub(crate) const REPLANS_MAX: usize = 3;
+/// Reads of bytes that do not verify.
+const ATTEMPTS_MAX: usize = 2;
+/// Checked on the runtime's workers up to this size: some 10 µs.
+const INLINE_BYTES_MAX: usize = 64 * 1024;
 
 /// Why a cold read gave nothing.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -34,9 +45,12 @@ pub(crate) enum ColdError {
     /// Metadata did not answer.
     #[error("metadata: {0}")]
     Metadata(String),
-    /// The object store did not answer, or the object is gone.
+    /// The object store did not answer.
     #[error("{0}")]
     Store(String),
+    /// The object is not there: plan again.
+    #[error("object {0} is gone")]
+    Gone(String),
     /// The bytes are not what was written.
     #[error("damaged object {object_key}: {reason}")]
     Damaged {
@@ -54,40 +68,54 @@ impl From<StoreError> for ColdError {
 }
 
 /// A range as read and verified.
-type Batches = Arc<Vec<(RecordBatchHeader, Bytes)>>;
+pub(crate) type Batches = Arc<Vec<(RecordBatchHeader, Bytes)>>;
 /// Object key and position of a range.
 type RangeId = (String, i64);
 
-/// What was read, oldest out first.
-struct Cache<T> {
-    entries: HashMap<RangeId, Arc<OnceCell<T>>>,
-    order: VecDeque<(RangeId, usize)>,
-    used: usize,
+/// What a fetch wants of one partition.
+#[derive(Debug)]
+pub(crate) struct ColdRead {
+    pub(crate) key: PartitionKey,
+    /// The ranges from `offset` on, as far as a leader told them; none: they are looked up.
+    pub(crate) told: Vec<RangeRow>,
+    pub(crate) offset: Offset,
+    /// Nothing from here on.
+    pub(crate) end: Offset,
+    /// At least one batch, even if it is larger.
+    pub(crate) bytes_max: usize,
 }
 
-impl<T> Default for Cache<T> {
-    fn default() -> Self {
-        Self { entries: HashMap::new(), order: VecDeque::new(), used: 0 }
-    }
+/// What it gets.
+#[derive(Debug)]
+pub(crate) struct ColdAnswer {
+    pub(crate) batches: Vec<ReadBatch>,
+    /// What was told, or known from before, was old.
+    pub(crate) replanned: bool,
 }
 
-/// A range to be read.
-struct Planned {
-    row: RangeRow,
-    /// Size of its object, where all of it is worth reading: other readers are about to want the rest.
-    whole: Option<u64>,
+/// Bounds on the memory of one [`ColdReader`], in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ColdMemory {
+    /// Verified ranges, three quarters of it read ahead at most.
+    pub(crate) ranges: usize,
+    /// Blocks of objects, and what is in flight for consumers.
+    pub(crate) blocks: usize,
+    /// What answers hold until they are written out.
+    pub(crate) answers: usize,
 }
 
 /// Reads committed records from the object store.
 pub(crate) struct ColdReader {
     metadata: Arc<dyn MetadataStore>,
-    store: Operator,
     metrics: Arc<Metrics>,
-    bytes_max: usize,
-    ranges: Mutex<Cache<Batches>>,
-    objects: Mutex<Cache<Bytes>>,
-    /// What answers hold until they are written out.
+    objects: Objects,
+    ranges: Arc<SingleFlight<RangeId, Batches>>,
+    readers: Mutex<Readers>,
     answers: MemoryBudget,
+    ahead: Arc<Semaphore>,
+    background: Semaphore,
+    /// Checks of large ranges at the same time, so that they leave cores to everybody else.
+    checks: Semaphore,
 }
 
 /// Record bytes of an answer with the memory they are charged to: given back when the last slice is gone.
@@ -106,12 +134,22 @@ impl ColdReader {
     pub(crate) fn new(
         metadata: Arc<dyn MetadataStore>,
         store: Operator,
+        disk: DiskCache,
         metrics: Arc<Metrics>,
-        bytes_max: usize,
-        answers: MemoryBudget,
+        memory: ColdMemory,
     ) -> Self {
-        let (ranges, objects) = (Mutex::default(), Mutex::default());
-        Self { metadata, store, metrics, bytes_max, ranges, objects, answers }
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            metadata,
+            objects: Objects::new(store, disk, Arc::clone(&metrics), memory.blocks),
+            metrics,
+            ranges: SingleFlight::new(memory.ranges),
+            readers: Mutex::default(),
+            answers: MemoryBudget::new(memory.answers),
+            ahead: Arc::new(Semaphore::new(AHEAD_IN_FLIGHT)),
+            background: Semaphore::new(BACKGROUND_IN_FLIGHT),
+            checks: Semaphore::new((cores / 2).max(1)),
+        }
     }
 
     /// Waits for the memory that one fetch's cold reads are charged to.
@@ -119,169 +157,215 @@ impl ColdReader {
         Arc::new(self.answers.acquire(bytes.min(FETCH_COLD_BYTES_MAX)).await)
     }
 
-    /// Batches from the one that holds `offset` on, below `end`, up to `bytes_max` but at least one. `recent` are the ranges
-    /// from that offset on, as far as they are known; none: they are looked up.
+    /// Batches from the one that holds the offset on.
     pub(crate) async fn read(
-        &self,
-        key: PartitionKey,
-        recent: Vec<RecentRange>,
-        offset: Offset,
-        end: Offset,
-        bytes_max: usize,
+        self: &Arc<Self>,
+        mut wanted: ColdRead,
         memory: &Arc<MemoryPermit>,
-    ) -> Result<Vec<ReadBatch>, ColdError> {
-        let plan = match recent.is_empty() {
-            true => self.metadata.ranges_from(key, offset, RANGES_PER_PLAN).await?.into_iter().map(alone).collect(),
-            false => recent.into_iter().map(with_object).collect(),
+    ) -> Result<ColdAnswer, ColdError> {
+        let (mut reader, active) = {
+            let mut readers = self.readers.lock();
+            (readers.take(wanted.key, wanted.offset), readers.active())
         };
-        let plan = up_to(plan, bytes_max);
-        if plan.first().is_none_or(|first| first.row.base_offset > offset) {
-            // The topic was purged meanwhile, or metadata is damaged: never pass over records in silence.
-            return Err(ColdError::Store(format!("no object holds offset {offset} of {key:?}")));
+        if !wanted.told.is_empty() {
+            reader.rows = std::mem::take(&mut wanted.told).into();
         }
-        let mut ranges = Vec::with_capacity(plan.len());
-        for planned in &plan {
-            ranges.push(self.planned(planned));
-        }
-        let mut ranges = futures::stream::iter(ranges).buffered(READS_IN_FLIGHT);
-        let mut batches = Vec::new();
-        while let Some(range) = ranges.next().await {
-            let wanted = range?;
-            let wanted = wanted.iter().filter(|(header, _)| header.next_offset() > offset && header.base_offset < end);
-            batches.extend(
-                wanted.map(|(header, bytes)| ReadBatch { header: *header, slices: [bytes.clone(), Bytes::new()] }),
-            );
-        }
-        let mut batches = take_fitting(batches.into_iter(), bytes_max);
+        let mut replans = 0;
+        let batches = loop {
+            let planned = self.plan(&mut reader, &wanted).await?;
+            if replans == 0 {
+                self.read_ahead(&mut reader, planned, &wanted, self.ahead_max() / active.max(2));
+            }
+            match self.read_planned(reader.rows.iter().take(planned), &wanted).await {
+                Err(ColdError::Gone(object_key)) if replans < REPLANS_MAX => {
+                    tracing::debug!(object_key, "an object was replaced; planning again");
+                    replans += 1;
+                    reader.rows.clear();
+                }
+                read => break read?,
+            }
+        };
+        let mut batches = take_fitting(batches.into_iter(), wanted.bytes_max);
+        reader.ended(wanted.offset, batches.last().map_or(wanted.offset, |batch| batch.header.next_offset()));
+        self.readers.lock().put(wanted.key, reader);
         for batch in &mut batches {
             let bytes = std::mem::take(&mut batch.slices[0]);
             batch.slices[0] = Bytes::from_owner(Charged { bytes, _memory: Arc::clone(memory) });
         }
-        Ok(batches)
+        Ok(ColdAnswer { batches, replanned: replans > 0 })
     }
 
     /// One range, verified; concurrent readers share one request.
     pub(crate) async fn range(&self, row: &RangeRow) -> Result<Batches, ColdError> {
-        self.planned(&alone(row.clone())).await
+        let entered = self.ranges.enter(id_of(row), bytes_of(row));
+        self.count(&entered);
+        entered.loading.cell.get_or_try_init(|| self.load(row, Class::Consumer)).await.cloned()
     }
 
-    async fn planned(&self, planned: &Planned) -> Result<Batches, ColdError> {
-        let row = &planned.row;
-        let id = (row.object_key.clone(), row.byte_start);
-        let bytes = usize::try_from(row.byte_len).unwrap_or(usize::MAX);
-        let loading = Loading::new(&self.ranges, id, bytes, self.bytes_max);
-        loading.cell.get_or_try_init(|| self.load(planned)).await.cloned()
+    /// One range for work that nobody waits for: behind consumers, and not kept for them.
+    pub(crate) async fn background_range(&self, row: &RangeRow) -> Result<Batches, ColdError> {
+        if let Some(known) = self.ranges.peek(&id_of(row)) {
+            return Ok(known);
+        }
+        let _turn = self.background.acquire().await;
+        self.load(row, Class::Background).await
     }
 
-    async fn load(&self, planned: &Planned) -> Result<Batches, ColdError> {
-        let row = &planned.row;
-        let start = u64::try_from(row.byte_start).unwrap_or(0);
-        let end = start.saturating_add(u64::try_from(row.byte_len).unwrap_or(0));
-        let bytes = match planned.whole {
-            None => self.get(&row.object_key, start..end).await?,
-            Some(object_bytes) => {
-                let all = usize::try_from(object_bytes).unwrap_or(usize::MAX);
-                let loading = Loading::new(&self.objects, (row.object_key.clone(), 0), all, self.bytes_max);
-                let object = loading.cell.get_or_try_init(|| self.get(&row.object_key, 0..object_bytes)).await?;
-                // An object that is shorter than its ranges does not verify.
-                let within = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(object.len());
-                object.slice(within(start)..within(end))
+    /// Makes sure that the reader knows its next ranges; how many of them to read now. What is known already is used although
+    /// metadata is away.
+    async fn plan(&self, reader: &mut Reader, wanted: &ColdRead) -> Result<usize, ColdError> {
+        let known_bytes: usize = reader.rows.iter().map(bytes_of).sum();
+        let known_end = reader.rows.back().map_or(wanted.offset, |row| row.next_offset);
+        let is_short = known_bytes < wanted.bytes_max.saturating_add(reader.window);
+        if known_end < wanted.end && is_short && reader.rows.len() < RANGES_PER_PLAN as usize || reader.rows.is_empty()
+        {
+            match self.metadata.ranges_from(wanted.key, known_end, RANGES_PER_PLAN).await {
+                Ok(rows) => {
+                    let is_next = reader.rows.is_empty() || rows.first().is_some_and(|r| r.base_offset == known_end);
+                    reader.rows.extend(rows.into_iter().filter(|_| is_next));
+                }
+                Err(error) if reader.rows.is_empty() => return Err(error.into()),
+                Err(_) => {}
             }
+        }
+        if reader.rows.front().is_none_or(|first| first.base_offset > wanted.offset) {
+            // The topic was purged meanwhile, or metadata is damaged: never pass over records in silence.
+            let (offset, key) = (wanted.offset, wanted.key);
+            return Err(ColdError::Store(format!("no object holds offset {offset} of {key:?}")));
+        }
+        Ok(up_to(reader.rows.iter().take_while(|row| row.base_offset < wanted.end), wanted.bytes_max))
+    }
+
+    async fn read_planned(
+        &self,
+        rows: impl Iterator<Item = &RangeRow>,
+        wanted: &ColdRead,
+    ) -> Result<Vec<ReadBatch>, ColdError> {
+        let mut ranges = Vec::new();
+        for row in rows {
+            ranges.push(self.range(row));
+        }
+        let mut ranges = futures::stream::iter(ranges).buffered(READS_IN_FLIGHT);
+        let mut batches: Vec<ReadBatch> = Vec::new();
+        while let Some(range) = ranges.next().await {
+            let range = match range {
+                // What was read before is an answer.
+                Err(ColdError::Gone(_)) if !batches.is_empty() => break,
+                range => range?,
+            };
+            let is_wanted =
+                |header: &RecordBatchHeader| header.next_offset() > wanted.offset && header.base_offset < wanted.end;
+            let batch = |(header, bytes): &(RecordBatchHeader, Bytes)| ReadBatch {
+                header: *header,
+                slices: [bytes.clone(), Bytes::new()],
+            };
+            batches.extend(range.iter().filter(|(header, _)| is_wanted(header)).map(batch));
+        }
+        Ok(batches)
+    }
+
+    /// Begins to read what the reader will want after what it reads now.
+    fn read_ahead(self: &Arc<Self>, reader: &mut Reader, planned: usize, wanted: &ColdRead, window_max: usize) {
+        let now = reader.rows.iter().take(planned).map(bytes_of).sum();
+        let mut window = reader.begins(wanted.offset, now, window_max);
+        for row in reader.rows.iter().skip(planned).take_while(|row| row.base_offset < wanted.end) {
+            let bytes = bytes_of(row);
+            if bytes > window || !self.begin_ahead(wanted.key.topic_id, row) {
+                break;
+            }
+            window -= bytes;
+        }
+    }
+
+    fn ahead_max(&self) -> usize {
+        self.ranges.bytes_max() / 4 * 3
+    }
+
+    /// False: no more of it now.
+    fn begin_ahead(self: &Arc<Self>, topic: TopicId, row: &RangeRow) -> bool {
+        let Ok(turn) = Arc::clone(&self.ahead).try_acquire_owned() else { return false };
+        let entered = match self.ranges.enter_ahead(&id_of(row), bytes_of(row), self.ahead_max()) {
+            Ok(entered) => entered,
+            Err(why_not) => return why_not == Ahead::IsThere,
         };
-        let batches = segment::verify_range(&bytes, row.checksum).map_err(|error| {
-            let damaged = ColdError::Damaged { object_key: row.object_key.clone(), reason: error.to_string() };
-            tracing::error!(error = %damaged, "an object does not verify");
-            damaged
-        })?;
-        Ok(Arc::new(batches))
+        self.count(&entered);
+        let (this, row) = (Arc::clone(self), row.clone());
+        tokio::spawn(async move {
+            let _turn = turn;
+            let load = async || charge(Purpose::CacheFill, &[(topic, 1)], this.load(&row, Class::Ahead)).await;
+            if let Err(error) = entered.loading.cell.get_or_try_init(load).await {
+                tracing::debug!(%error, "not read ahead");
+            }
+        });
+        true
     }
 
-    async fn get(&self, object_key: &str, range: std::ops::Range<u64>) -> Result<Bytes, ColdError> {
-        let (started, len) = (Instant::now(), range.end - range.start);
-        let read = self.store.read_with(object_key).range(range).await;
-        self.metrics.object_get(started.elapsed().as_secs_f64(), len, read.is_ok());
-        read.map(|bytes| bytes.to_bytes()).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => ColdError::Store(format!("object {object_key} is gone")),
-            _ => ColdError::Store(error.to_string()),
-        })
+    fn count(&self, entered: &Entered<RangeId, Batches>) {
+        self.metrics.read_ahead(entered.was_ahead as u64, true);
+        let wasted: usize = entered.evicted.iter().filter(|gone| gone.uses == 0).map(|gone| gone.bytes).sum();
+        self.metrics.read_ahead(wasted as u64, false);
+    }
+
+    /// Finds a range and verifies it. What does not verify is read once more: a copy near by may be damaged, or the way.
+    async fn load(&self, row: &RangeRow, class: Class) -> Result<Batches, ColdError> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let found = self.objects.find(row, class).await?;
+            let reason = match self.verified(found, row.checksum).await {
+                Ok(batches) => return Ok(Arc::new(batches)),
+                Err(reason) => reason,
+            };
+            self.objects.forget(row);
+            if attempts == ATTEMPTS_MAX {
+                let damaged = ColdError::Damaged { object_key: row.object_key.clone(), reason };
+                tracing::error!(error = %damaged, "an object does not verify");
+                return Err(damaged);
+            }
+            tracing::warn!(object = %row.object_key, reason, "bytes do not verify; reading them again");
+        }
+    }
+
+    /// Large ranges are put together and checked off the runtime's workers.
+    async fn verified(&self, found: Found, checksum: u32) -> Result<Vec<(RecordBatchHeader, Bytes)>, String> {
+        let check =
+            move |found: Found| -> Result<_, FormatError> { segment::verify_range(&contiguous(found), checksum) };
+        if found.bytes.len() <= INLINE_BYTES_MAX {
+            return check(found).map_err(|error| error.to_string());
+        }
+        let _turn = self.checks.acquire().await;
+        let checked = tokio::task::spawn_blocking(move || check(found));
+        checked.await.map_err(|panic| panic.to_string())?.map_err(|error| error.to_string())
     }
 }
 
-fn alone(row: RangeRow) -> Planned {
-    Planned { row, whole: None }
+/// In one piece, which keeps nothing else in memory.
+fn contiguous(found: Found) -> Bytes {
+    if !found.is_part {
+        return found.bytes.to_bytes();
+    }
+    let mut whole = BytesMut::with_capacity(found.bytes.len());
+    Iterator::for_each(found.bytes, |chunk| whole.extend_from_slice(&chunk));
+    whole.freeze()
 }
 
-/// Whole objects while they are small, or mostly of this range.
-fn with_object(recent: RecentRange) -> Planned {
-    let (object, range) = (recent.object_bytes, recent.row.byte_len);
-    let is_worth_it = object <= OBJECT_BYTES_SMALL || object <= range.saturating_mul(OBJECT_BYTES_PER_RANGE);
-    let whole = u64::try_from(object).ok().filter(|_| is_worth_it);
-    Planned { row: recent.row, whole }
+fn id_of(row: &RangeRow) -> RangeId {
+    (row.object_key.clone(), row.byte_start)
 }
 
-/// The first ranges, until they hold `bytes_max`; at least one.
-fn up_to(mut plan: Vec<Planned>, bytes_max: usize) -> Vec<Planned> {
+fn bytes_of(row: &RangeRow) -> usize {
+    usize::try_from(row.byte_len).unwrap_or(0)
+}
+
+/// How many of the first ranges hold `bytes_max`; at least one.
+fn up_to<'a>(rows: impl Iterator<Item = &'a RangeRow>, bytes_max: usize) -> usize {
     let mut bytes: usize = 0;
-    let needed = plan.iter().take_while(|planned| {
+    let needed = rows.take_while(|row| {
         let before = bytes;
-        bytes = bytes.saturating_add(usize::try_from(planned.row.byte_len).unwrap_or(0));
+        bytes = bytes.saturating_add(bytes_of(row));
         before < bytes_max
     });
-    let needed = needed.count().max(1);
-    plan.truncate(needed);
-    plan
-}
-
-/// A reader of a range. One that ends without its bytes (an error, or the client hung up) takes the empty entry out, so
-/// that it uses up nothing of the budget.
-struct Loading<'a, T> {
-    cache: &'a Mutex<Cache<T>>,
-    id: RangeId,
-    cell: Arc<OnceCell<T>>,
-}
-
-impl<'a, T> Loading<'a, T> {
-    fn new(cache: &'a Mutex<Cache<T>>, id: RangeId, bytes: usize, bytes_max: usize) -> Self {
-        let mut entries = cache.lock();
-        let cell = match entries.entries.get(&id) {
-            Some(cell) => Arc::clone(cell),
-            None => entries.insert(id.clone(), bytes, bytes_max),
-        };
-        drop(entries);
-        Self { cache, id, cell }
-    }
-}
-
-impl<T> Drop for Loading<'_, T> {
-    fn drop(&mut self) {
-        if !self.cell.initialized() {
-            self.cache.lock().remove_empty(&self.id, &self.cell);
-        }
-    }
-}
-
-impl<T> Cache<T> {
-    fn remove_empty(&mut self, id: &RangeId, cell: &Arc<OnceCell<T>>) {
-        if self.entries.get(id).is_some_and(|known| Arc::ptr_eq(known, cell)) {
-            self.entries.remove(id);
-            if let Some(position) = self.order.iter().position(|(known, _)| known == id) {
-                self.used -= self.order.remove(position).map_or(0, |(_, bytes)| bytes);
-            }
-        }
-    }
-
-    fn insert(&mut self, id: RangeId, bytes: usize, bytes_max: usize) -> Arc<OnceCell<T>> {
-        self.used = self.used.saturating_add(bytes);
-        while self.used > bytes_max {
-            let Some((oldest, freed)) = self.order.pop_front() else { break };
-            self.entries.remove(&oldest);
-            self.used = self.used.saturating_sub(freed);
-        }
-        let cell = Arc::new(OnceCell::new());
-        self.order.push_back((id.clone(), bytes));
-        self.entries.insert(id, Arc::clone(&cell));
-        cell
-    }
+    needed.count().max(1)
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! Reading: the tail of each partition from memory, older records from the object store.
 
 pub(crate) mod cold;
+mod objects;
+mod read_ahead;
+mod sharing;
+mod single_flight;
 pub(crate) mod tail;
 
 use bytes::Bytes;

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use metadata::RangeRow;
 use segment::{Offset, SessionId};
 use tokio::sync::Notify;
 
-use super::{PartitionId, Progress, RECENT_RANGES, RecentRange, hear};
+use super::{PartitionId, Progress, RECENT_RANGES, hear};
 use crate::broker::Broker;
 use crate::writer::partition::Partition;
 
@@ -14,12 +15,12 @@ use crate::writer::partition::Partition;
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     followers: usize,
-    ranges: VecDeque<RecentRange>,
+    ranges: VecDeque<RangeRow>,
 }
 
 impl Recent {
     /// A range was committed.
-    pub(crate) fn push(&mut self, range: impl FnOnce() -> RecentRange) {
+    pub(crate) fn push(&mut self, range: impl FnOnce() -> RangeRow) {
         if self.followers > 0 {
             self.ranges.push_back(range());
             let surplus = self.ranges.len().saturating_sub(RECENT_RANGES);
@@ -51,6 +52,8 @@ struct Followed {
     partition: Arc<Partition>,
     /// Told up to here; -1: nothing yet.
     told: Offset,
+    /// The log start that was told with it.
+    told_start: Offset,
 }
 
 impl Feed {
@@ -80,7 +83,7 @@ impl Feed {
                 && let Some(partition) = led(id)
             {
                 partition.tail.lock().recent.enter();
-                self.followed.insert(id, Followed { partition, told: -1 });
+                self.followed.insert(id, Followed { partition, told: -1, told_start: -1 });
             }
         }
         self.changed.notify_one();
@@ -115,19 +118,13 @@ impl Followed {
     fn news(&mut self, id: PartitionId) -> Option<Progress> {
         let tail = self.partition.tail.lock();
         let state = self.partition.state.lock();
-        let high_watermark = state.high_watermark();
-        if high_watermark == self.told {
+        let (log_start_offset, high_watermark) = (state.log_start_offset(), state.high_watermark());
+        if (log_start_offset, high_watermark) == (self.told_start, self.told) {
             return None;
         }
-        let is_new = |range: &&RecentRange| range.row.base_offset >= self.told;
+        let is_new = |range: &&RangeRow| range.base_offset >= self.told;
         let ranges = tail.recent.ranges.iter().filter(is_new).cloned().collect();
-        self.told = high_watermark;
-        Some(Progress {
-            partition: id,
-            leader_epoch: state.leader_epoch(),
-            log_start_offset: state.log_start_offset(),
-            high_watermark,
-            ranges,
-        })
+        (self.told_start, self.told) = (log_start_offset, high_watermark);
+        Some(Progress { partition: id, leader_epoch: state.leader_epoch(), log_start_offset, high_watermark, ranges })
     }
 }

@@ -48,16 +48,7 @@ pub struct Progress {
     /// First offset not committed.
     pub high_watermark: Offset,
     /// The newest ranges, in order, ending at the high watermark; not always all that are new.
-    pub ranges: Vec<RecentRange>,
-}
-
-/// Where a committed range is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecentRange {
-    /// As the metadata store has it.
-    pub row: RangeRow,
-    /// Size of its object.
-    pub object_bytes: i64,
+    pub ranges: Vec<RangeRow>,
 }
 
 /// What a follower knows of a partition.
@@ -70,7 +61,7 @@ pub(crate) struct Replica {
 #[derive(Debug)]
 struct Told {
     progress: Option<Progress>,
-    ranges: VecDeque<RecentRange>,
+    ranges: VecDeque<RangeRow>,
     used: Instant,
 }
 
@@ -86,13 +77,18 @@ impl Replica {
     }
 
     /// The ranges from the one that holds `offset` on, if they are remembered.
-    pub(crate) fn ranges_from(&self, offset: Offset) -> Vec<RecentRange> {
+    pub(crate) fn ranges_from(&self, offset: Offset) -> Vec<RangeRow> {
         let told = self.told.lock();
-        let first = told.ranges.partition_point(|range| range.row.next_offset <= offset);
+        let first = told.ranges.partition_point(|range| range.next_offset <= offset);
         match told.ranges.get(first) {
-            Some(range) if range.row.base_offset <= offset => told.ranges.range(first..).cloned().collect(),
+            Some(range) if range.base_offset <= offset => told.ranges.range(first..).cloned().collect(),
             _ => Vec::new(),
         }
+    }
+
+    /// What was told of its ranges is old (objects were replaced): until more is told, metadata is asked.
+    pub(crate) fn forget_ranges(&self) {
+        self.told.lock().ranges.clear();
     }
 
     fn take(&self, mut progress: Progress) {
@@ -105,12 +101,12 @@ impl Replica {
                 return;
             }
             for range in std::mem::take(&mut progress.ranges) {
-                if told.ranges.back().is_some_and(|last| last.row.next_offset != range.row.base_offset) {
+                if told.ranges.back().is_some_and(|last| last.next_offset != range.base_offset) {
                     told.ranges.clear();
                 }
                 told.ranges.push_back(range);
             }
-            if told.ranges.back().is_some_and(|last| last.row.next_offset != progress.high_watermark) {
+            if told.ranges.back().is_some_and(|last| last.next_offset != progress.high_watermark) {
                 told.ranges.clear();
             }
             let surplus = told.ranges.len().saturating_sub(RECENT_RANGES);

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn range(base_offset: Offset, next_offset: Offset) -> RecentRange {
-    let row = RangeRow {
+fn range(base_offset: Offset, next_offset: Offset) -> RangeRow {
+    RangeRow {
         base_offset,
         next_offset,
         leader_epoch: 1,
@@ -12,8 +12,8 @@ fn range(base_offset: Offset, next_offset: Offset) -> RecentRange {
         byte_len: 10,
         checksum: 0,
         max_timestamp: 0,
-    };
-    RecentRange { row, object_bytes: 10 }
+        object_bytes: 10,
+    }
 }
 
 fn progress(leader_epoch: LeaderEpoch, high_watermark: Offset, ranges: &[(Offset, Offset)]) -> Progress {
@@ -22,7 +22,7 @@ fn progress(leader_epoch: LeaderEpoch, high_watermark: Offset, ranges: &[(Offset
 }
 
 fn bases(replica: &Replica, offset: Offset) -> Vec<Offset> {
-    replica.ranges_from(offset).iter().map(|range| range.row.base_offset).collect()
+    replica.ranges_from(offset).iter().map(|range| range.base_offset).collect()
 }
 
 #[tokio::test]

@@ -17,7 +17,6 @@ use tokio::time::Instant;
 use super::flush::{Lane, Upload};
 use super::segment_plan::{PlannedRange, PlannedSegment};
 use crate::append::AppendError;
-use crate::replica::RecentRange;
 use crate::settings::StopPoint;
 
 /// Segments in one commit, at most.
@@ -231,6 +230,7 @@ impl Lane {
             }
             let with_snapshot = committed.snapshot.is_some();
             let (batches, answers) = state.commit(range.meta.next_offset, &segment.object_key, with_snapshot);
+            range.partition.upkeep.lock().committed(committed);
             drop(state);
             tail.recent.push(|| recent(segment, committed));
             self.tail.push(&range.partition, &mut tail, batches);
@@ -275,18 +275,16 @@ impl Lane {
     }
 }
 
-fn recent(segment: &PlannedSegment, range: &RangeCommit) -> RecentRange {
-    RecentRange {
-        row: RangeRow {
-            base_offset: range.base_offset,
-            next_offset: range.next_offset,
-            leader_epoch: range.leader_epoch,
-            object_key: segment.object_key.to_string(),
-            byte_start: range.byte_start,
-            byte_len: range.byte_len,
-            checksum: range.checksum,
-            max_timestamp: range.max_timestamp,
-        },
+fn recent(segment: &PlannedSegment, range: &RangeCommit) -> RangeRow {
+    RangeRow {
+        base_offset: range.base_offset,
+        next_offset: range.next_offset,
+        leader_epoch: range.leader_epoch,
+        object_key: segment.object_key.to_string(),
+        byte_start: range.byte_start,
+        byte_len: range.byte_len,
+        checksum: range.checksum,
+        max_timestamp: range.max_timestamp,
         object_bytes: i64::try_from(segment.object_bytes).unwrap_or(i64::MAX),
     }
 }

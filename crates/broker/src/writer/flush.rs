@@ -23,6 +23,7 @@ use super::pool::WriterPool;
 use super::progress::LaneProgress;
 use super::segment_plan::{self, LaneIdentity, PlannedSegment};
 use crate::append::AppendError;
+use crate::cache::DiskCache;
 use crate::clock::Clock;
 use crate::costs::{Purpose, charge};
 use crate::limits::FLUSH_FULL_BYTES;
@@ -41,6 +42,7 @@ pub(crate) struct Lane {
     pub(crate) pool: Arc<WriterPool>,
     pub(crate) metadata: Arc<dyn MetadataStore>,
     pub(crate) store: Operator,
+    pub(crate) cache: DiskCache,
     pub(crate) tail: Arc<TailBudget>,
     pub(crate) status: Arc<SessionStatus>,
     pub(crate) clock: Arc<Clock>,
@@ -158,8 +160,11 @@ impl Lane {
         tokio::spawn(async move {
             let lane = &in_flight.0;
             let started = Instant::now();
-            let result = charge(Purpose::Flush, &topics, lane.put(&key, body, bytes)).await;
+            let result = charge(Purpose::Flush, &topics, lane.put(&key, body.clone(), bytes)).await;
             lane.metrics.object_put(started.elapsed().as_secs_f64(), bytes, result.is_ok());
+            if result.is_ok() {
+                lane.cache.offer_object(&key, &body);
+            }
             result
         })
     }

@@ -11,6 +11,7 @@ use tokio::sync::{OnceCell, oneshot};
 use super::partition_state::{Candidate, CommittedBatch, PartitionState, Placed};
 use super::producer_state::Interrupted;
 use crate::append::{AppendError, Appended};
+use crate::maintenance::Upkeep;
 use crate::replica::Recent;
 use crate::waiters::Waiters;
 
@@ -46,6 +47,8 @@ pub(crate) struct Partition {
     pub(crate) tail: Mutex<Tail>,
     /// Those who wait for the high watermark, or for an end of it.
     pub(crate) waiters: Waiters,
+    /// For retention and rewrite. Locked after the others.
+    pub(crate) upkeep: Mutex<Upkeep>,
     producers_loaded: OnceCell<()>,
 }
 
@@ -64,6 +67,7 @@ impl Partition {
             state: Mutex::new(PartitionState::new(lease, inherited)),
             tail: Mutex::default(),
             waiters: Waiters::default(),
+            upkeep: Mutex::new(Upkeep::new(lease)),
             producers_loaded: OnceCell::new(),
         }
     }
@@ -109,6 +113,15 @@ impl Partition {
     /// Lets batches that wait go on; those of a partition closed meanwhile hear why.
     pub(crate) fn resume(&self) {
         self.state.lock().set_paused(false);
+        self.waiters.wake();
+    }
+
+    /// Records below `offset` are deleted: they leave memory too, and whoever waits for them hears of it.
+    pub(crate) fn start_at(&self, offset: Offset) {
+        let mut tail = self.tail.lock();
+        self.state.lock().start_at(offset);
+        tail.evict_below(offset);
+        drop(tail);
         self.waiters.wake();
     }
 

@@ -196,6 +196,16 @@ impl PartitionState {
         self.log_start_offset
     }
 
+    /// What was below is deleted. Never goes backwards, nor beyond what is committed.
+    pub(crate) fn start_at(&mut self, offset: Offset) {
+        self.log_start_offset = self.log_start_offset.max(offset.min(self.high_watermark));
+    }
+
+    /// What the committed log says of its producers, as of the high watermark. They were loaded before.
+    pub(crate) fn snapshot(&self) -> (Offset, Vec<ProducerBatch>) {
+        (self.high_watermark, self.producers.snapshot_with(&[]))
+    }
+
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use opendal::raw::{
-    Layer, OpCopy, OpCreateDir, OpList, OpPresign, OpRead, OpRename, OpStat, OpWrite, RpCreateDir, RpPresign, RpRename,
-    RpStat, Service, ServiceInfo, Servicer, oio,
+    Layer, OpCopy, OpCreateDir, OpList, OpPresign, OpRead, OpRename, OpStat, OpWrite, RpCreateDir, RpPresign, RpRead,
+    RpRename, RpStat, Service, ServiceInfo, Servicer, oio,
 };
-use opendal::{Buffer, Capability, Error, ErrorKind, Metadata, OperationContext, Result};
+use opendal::{Buffer, BytesRange, Capability, Error, ErrorKind, Metadata, OperationContext, Result};
 use tokio::sync::Semaphore;
 
 /// The test's hand on the store. Cheap to clone.
@@ -24,6 +24,10 @@ struct State {
     hanging_writes: AtomicUsize,
     failing_reads: AtomicUsize,
     written: AtomicUsize,
+    /// Segment reads that were answered, their bytes, and how long each takes in ms.
+    reads: AtomicUsize,
+    read_bytes: AtomicUsize,
+    read_ms: AtomicUsize,
 }
 
 impl Gate {
@@ -36,6 +40,9 @@ impl Gate {
             hanging_writes: AtomicUsize::new(0),
             failing_reads: AtomicUsize::new(0),
             written: AtomicUsize::new(0),
+            reads: AtomicUsize::new(0),
+            read_bytes: AtomicUsize::new(0),
+            read_ms: AtomicUsize::new(0),
         }))
     }
 
@@ -72,6 +79,16 @@ impl Gate {
     /// Breaks the next segment reads.
     pub(crate) fn fail_reads(&self, reads: usize) {
         self.0.failing_reads.store(reads, Ordering::SeqCst);
+    }
+
+    /// Lets each segment read take so long from now on.
+    pub(crate) fn slow_reads(&self, each: std::time::Duration) {
+        self.0.read_ms.store(usize::try_from(each.as_millis()).expect("small"), Ordering::SeqCst);
+    }
+
+    /// Segment reads that were answered since the last call, and their bytes.
+    pub(crate) fn take_reads(&self) -> (usize, usize) {
+        (self.0.reads.swap(0, Ordering::SeqCst), self.0.read_bytes.swap(0, Ordering::SeqCst))
     }
 
     /// Segment writes that were applied.
@@ -118,7 +135,7 @@ struct GatedStore {
 }
 
 impl Service for GatedStore {
-    type Reader = oio::Reader;
+    type Reader = GatedReader;
     type Writer = GatedWriter;
     type Lister = oio::Lister;
     type Deleter = oio::Deleter;
@@ -145,7 +162,8 @@ impl Service for GatedStore {
         if is_segment(path) && take_one(&self.gate.0.failing_reads) {
             return Err(broken("simulated: not read"));
         }
-        self.inner.read(context, path, arguments)
+        let inner = self.inner.read(context, path, arguments)?;
+        Ok(GatedReader { inner, gate: self.gate.clone(), is_segment: is_segment(path) })
     }
 
     fn write(&self, context: &OperationContext, path: &str, arguments: OpWrite) -> Result<Self::Writer> {
@@ -171,6 +189,37 @@ impl Service for GatedStore {
 
     async fn presign(&self, context: &OperationContext, path: &str, arguments: OpPresign) -> Result<RpPresign> {
         self.inner.presign(context, path, arguments).await
+    }
+}
+
+struct GatedReader {
+    inner: oio::Reader,
+    gate: Gate,
+    is_segment: bool,
+}
+
+impl oio::Read for GatedReader {
+    async fn open(&self, range: BytesRange) -> Result<(RpRead, Box<dyn oio::ReadStreamDyn>)> {
+        self.count(range).await;
+        self.inner.open(range).await
+    }
+
+    async fn read(&self, range: BytesRange) -> Result<(RpRead, Buffer)> {
+        self.count(range).await;
+        self.inner.read(range).await
+    }
+}
+
+impl GatedReader {
+    async fn count(&self, range: BytesRange) {
+        let state = &self.gate.0;
+        if self.is_segment {
+            let takes = state.read_ms.load(Ordering::SeqCst) as u64;
+            tokio::time::sleep(std::time::Duration::from_millis(takes)).await;
+            let bytes = range.size().and_then(|size| usize::try_from(size).ok()).expect("a range with an end");
+            state.reads.fetch_add(1, Ordering::SeqCst);
+            state.read_bytes.fetch_add(bytes, Ordering::SeqCst);
+        }
     }
 }
 

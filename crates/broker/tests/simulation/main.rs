@@ -3,7 +3,8 @@
 //! One seed decides everything: workload, latencies, store faults (before and after they are applied), transactions that
 //! fail or lose their reply, agents that are fenced while they live (and go on as zombies), agents that restart under
 //! their id, agents that hand over everything and leave, agents that come back and take their share, and agents that are
-//! cut off from the store for seconds while the others are not, give their partitions up and return.
+//! cut off from the store for seconds while the others are not, give their partitions up and return. All the while small ranges
+//! are rewritten, the beginnings of long logs are deleted, garbage is collected, and somebody reads.
 //! The same seed twice gives the same events. `SIMULATION_SEEDS=n` runs more seeds, `SIMULATION_SEED=s` one.
 
 mod faulty_store;
@@ -14,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{
-    AppendError, AppendRequest, Appended, Broker, BrokerSettings, CreateTopic, FetchPartition, FetchRequest,
-    IsolationLevel, Metrics, NewRecord, OrganizationId, SessionId, Topic, encode_batch,
+    AppendError, AppendRequest, Appended, Broker, BrokerSettings, CreateTopic, FetchError, FetchPartition,
+    FetchRequest, IsolationLevel, Metrics, NewRecord, OrganizationId, SessionId, Topic, encode_batch,
 };
 use bytes::Bytes;
 use metadata::{Claim, FailPoint, FoundObject, MemoryStore, Segments, Sessions};
@@ -29,6 +30,8 @@ const ORG: OrganizationId = OrganizationId::DEFAULT;
 const PARTITIONS: i32 = 4;
 const PRODUCERS: u64 = 6;
 const RECORDS_PER_PRODUCER: u64 = 60;
+/// What is kept of a partition at least: what one producer writes, where there are two.
+const RETENTION_BYTES: usize = 60 * 79;
 
 /// What a send turned out to be, as the checker counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +63,8 @@ struct World {
     ways: Vec<(Operator, faulty_store::Faults)>,
     /// Agents that were seen out of placement because they gave up.
     gave_up: Mutex<BTreeSet<SessionId>>,
+    /// What was read on the way: partition, offset, value.
+    seen: Mutex<BTreeSet<(i32, i64, u64)>>,
     /// The agents that live, by number; clients find leaders through any of them.
     agents: Mutex<Vec<Broker>>,
     seed: u64,
@@ -127,6 +132,10 @@ async fn start_broker(metadata: &Arc<MemoryStore>, store: &Operator, number: usi
         // Without any grace, and all the time: it claims what is being uploaded.
         garbage_interval: Duration::from_millis(300),
         garbage_grace: Duration::ZERO,
+        retention_interval: Duration::from_millis(100),
+        rewrite_bytes: 400,
+        rewrite_age: Duration::from_millis(20),
+        rewrite_bytes_per_second: 1 << 20,
         ..BrokerSettings::for_tests(AGENTS[number])
     };
     Broker::start(settings, Arc::clone(metadata) as _, store.clone(), Arc::new(Metrics::default()), seed)
@@ -287,9 +296,14 @@ async fn fence(world: &World, number: usize) {
     }
 }
 
-async fn read_all(broker: &Broker, topic: &Topic, partition: i32) -> Vec<(i64, u64)> {
+/// Reads a partition from an offset on, until its end or the first error: offsets with their values.
+async fn read(
+    broker: &Broker,
+    topic: &Topic,
+    partition: i32,
+    mut offset: i64,
+) -> (Vec<(i64, u64)>, Option<FetchError>) {
     let mut found = Vec::new();
-    let mut offset = 0;
     loop {
         let wanted = FetchPartition {
             topic_id: topic.topic_id,
@@ -308,7 +322,10 @@ async fn read_all(broker: &Broker, topic: &Topic, partition: i32) -> Vec<(i64, u
             rack: None,
             partitions: vec![wanted],
         };
-        let fetched = broker.fetch(request).await.remove(0).result.expect("readable");
+        let fetched = match broker.fetch(request).await.remove(0).result {
+            Ok(fetched) => fetched,
+            Err(error) => return (found, Some(error)),
+        };
         let bytes = Bytes::from(fetched.records.concat());
         for batch in segment::slice_batches(&bytes) {
             let (header, batch) = batch.expect("whole batches");
@@ -317,17 +334,50 @@ async fn read_all(broker: &Broker, topic: &Topic, partition: i32) -> Vec<(i64, u
             found.push((header.base_offset, u64::from_be_bytes(value.as_ref().try_into().expect("8 bytes"))));
             offset = header.next_offset();
         }
-        if offset == fetched.high_watermark {
-            return found;
+        if offset >= fetched.high_watermark {
+            return (found, None);
         }
     }
 }
 
-fn check(history: &History, logs: &BTreeMap<i32, Vec<(i64, u64)>>) {
+/// The whole of what a partition has left.
+async fn read_all(broker: &Broker, topic: &Topic, partition: i32) -> Vec<(i64, u64)> {
+    match read(broker, topic, partition, 0).await {
+        (found, None) => found,
+        (_, Some(FetchError::OffsetOutOfRange { log_start_offset })) => {
+            let (found, error) = read(broker, topic, partition, log_start_offset).await;
+            assert_eq!(error, None);
+            found
+        }
+        (_, Some(error)) => unreachable!("not readable: {error}"),
+    }
+}
+
+/// A consumer that begins anywhere, again and again; whatever it sees stays true.
+async fn consume(world: Arc<World>, topic: Arc<Topic>, seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed ^ 0x5ee);
+    loop {
+        tokio::time::sleep(Duration::from_millis(rng.random_range(1..40))).await;
+        let partition = rng.random_range(0..PARTITIONS);
+        let broker = world.leader(&topic, partition, rng.random_range(0..3));
+        let (found, _) = read(&broker, &topic, partition, rng.random_range(0..60)).await;
+        world.seen.lock().extend(found.into_iter().map(|(offset, value)| (partition, offset, value)));
+    }
+}
+
+fn check(history: &History, logs: &BTreeMap<i32, Vec<(i64, u64)>>, seen: &BTreeSet<(i32, i64, u64)>) {
+    let start = |partition: &i32| logs[partition].first().map_or(0, |(offset, _)| *offset);
+    let at = |partition: &i32, offset: i64| {
+        let index = usize::try_from(offset - start(partition)).expect("not below the log start");
+        logs[partition].get(index)
+    };
     for (partition, log) in logs {
         for (position, (offset, _)) in log.iter().enumerate() {
-            assert_eq!(i64::try_from(position).expect("small"), *offset, "density: partition {partition}");
+            let expected = start(partition) + i64::try_from(position).expect("small");
+            assert_eq!(expected, *offset, "density: partition {partition}");
         }
+        let kept = log.len() * batch(0, None).len();
+        assert!(start(partition) == 0 || kept >= RETENTION_BYTES, "over-deleted: {kept} bytes of {partition} are left");
         let unique: BTreeSet<u64> = log.iter().map(|(_, value)| *value).collect();
         assert_eq!(unique.len(), log.len(), "duplicate in partition {partition}");
         for producer in 0..PRODUCERS {
@@ -338,10 +388,14 @@ fn check(history: &History, logs: &BTreeMap<i32, Vec<(i64, u64)>>) {
     let mut fates: BTreeMap<u64, Vec<Outcome>> = BTreeMap::new();
     for (value, partition, outcome) in &history.sends {
         fates.entry(*value).or_default().push(*outcome);
-        if let Outcome::Acked(offset) = outcome {
-            let index = usize::try_from(*offset).expect("not negative");
-            assert_eq!(logs[partition].get(index), Some(&(*offset, *value)), "lost-write");
+        if let Outcome::Acked(offset) = outcome
+            && *offset >= start(partition)
+        {
+            assert_eq!(at(partition, *offset), Some(&(*offset, *value)), "lost-write");
         }
+    }
+    for (partition, offset, value) in seen.iter().filter(|(partition, offset, _)| *offset >= start(partition)) {
+        assert_eq!(at(partition, *offset), Some(&(*offset, *value)), "read once, and not any more");
     }
     for (value, outcomes) in fates {
         let written = logs.values().flatten().any(|(_, found)| *found == value);
@@ -372,6 +426,24 @@ async fn no_garbage_is_left(world: &World, last: &Broker) {
     unreachable!("garbage is left after 20 s without uploads");
 }
 
+/// Reads all again, of which more is rewritten by now; how many ranges are.
+async fn rewritten_and_the_same(
+    world: &World,
+    last: &Broker,
+    topic: &Topic,
+    logs: &BTreeMap<i32, Vec<(i64, u64)>>,
+) -> usize {
+    let mut rewritten = 0;
+    for (partition, log) in logs {
+        let again = read_all(last, topic, *partition).await;
+        assert!(log.ends_with(&again), "rewritten, and something else: partition {partition}");
+        let key = segment::PartitionKey { organization: ORG, topic_id: topic.topic_id, partition: *partition };
+        let rows = world.metadata.ranges_from(key, 0, 1_000).await.expect("memory answers");
+        rewritten += rows.iter().filter(|row| row.object_key.contains("/data/")).count();
+    }
+    rewritten
+}
+
 /// Ends every session, so that the last word is a fresh agent's: nothing of any zombie commits after it has everything.
 async fn end_all(world: &World) {
     for number in 0..AGENTS.len() {
@@ -383,8 +455,21 @@ async fn end_all(world: &World) {
     }
 }
 
-/// Runs one seed; returns the hash of its events, and how many sends were (acked, failed, unknown), and agents gave up.
-fn simulate(seed: u64) -> (u64, [usize; 4]) {
+async fn create_topic(broker: &Broker) -> Arc<Topic> {
+    let request = CreateTopic {
+        organization: ORG,
+        name: "t".to_owned(),
+        partition_count: PARTITIONS,
+        replication_factor: 1,
+        configs: vec![("retention.bytes".to_owned(), Some(RETENTION_BYTES.to_string()))],
+        validate_only: false,
+    };
+    broker.create_topic(request).await.expect("topic")
+}
+
+/// Runs one seed; returns the hash of its events, and how many sends were (acked, failed, unknown), agents gave up, ranges are
+/// rewritten in the end, and logs lost their beginning.
+fn simulate(seed: u64) -> (u64, [usize; 6]) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("runtime");
     runtime.block_on(async {
@@ -397,20 +482,13 @@ fn simulate(seed: u64) -> (u64, [usize; 4]) {
         for (number, (store, _)) in ways.iter().enumerate() {
             agents.push(start_broker(&metadata, store, number, seed ^ (number as u64) << 8).await);
         }
-        let request = CreateTopic {
-            organization: ORG,
-            name: "t".to_owned(),
-            partition_count: PARTITIONS,
-            replication_factor: 1,
-            configs: Vec::new(),
-            validate_only: false,
-        };
-        let topic = agents[0].create_topic(request).await.expect("topic");
+        let topic = create_topic(&agents[0]).await;
         let world = Arc::new(World {
             metadata,
             store: bucket.layer(faults),
             ways,
             gave_up: Mutex::default(),
+            seen: Mutex::default(),
             agents: Mutex::new(agents),
             seed,
             history: Mutex::new(History {
@@ -420,6 +498,7 @@ fn simulate(seed: u64) -> (u64, [usize; 4]) {
             }),
         });
         let troubled = tokio::spawn(trouble(Arc::clone(&world), seed));
+        let consumer = tokio::spawn(consume(Arc::clone(&world), Arc::clone(&topic), seed));
         let producers: Vec<_> = (0..PRODUCERS)
             .map(|producer| tokio::spawn(produce(Arc::clone(&world), Arc::clone(&topic), producer, seed)))
             .collect();
@@ -428,6 +507,7 @@ fn simulate(seed: u64) -> (u64, [usize; 4]) {
         }
         troubled.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
         world.all_come_back().await;
+        consumer.abort();
         end_all(&world).await;
         let fresh = start_broker(&world.metadata, &world.store, 0, seed ^ 1).await;
         let leads = |partition| fresh.partition_leader(topic.topic_id, partition);
@@ -437,8 +517,10 @@ fn simulate(seed: u64) -> (u64, [usize; 4]) {
             logs.insert(partition, read_all(&fresh, &topic, partition).await);
         }
         no_garbage_is_left(&world, &fresh).await;
+        let rewritten = rewritten_and_the_same(&world, &fresh, &topic, &logs).await;
+        let deleted = logs.values().filter(|log| log.first().is_some_and(|(offset, _)| *offset > 0)).count();
         let history = world.history.lock();
-        check(&history, &logs);
+        check(&history, &logs, &world.seen.lock());
         let mut hasher = history.hasher.clone();
         logs.hash(&mut hasher);
         let count =
@@ -448,6 +530,8 @@ fn simulate(seed: u64) -> (u64, [usize; 4]) {
             count(|o| *o == Outcome::Failed),
             count(|o| *o == Outcome::Info),
             world.gave_up.lock().len(),
+            rewritten,
+            deleted,
         ];
         (hasher.finish(), counts)
     })
@@ -479,7 +563,7 @@ fn nothing_acked_is_lost_and_nothing_failed_appears() {
         Some(seed) => vec![seed],
         None => (0..setting("SIMULATION_SEEDS").unwrap_or(400)).chain(KEPT_SEEDS).collect(),
     };
-    let mut totals = [0; 4];
+    let mut totals = [0; 6];
     for seed in seeds {
         let ran = std::panic::catch_unwind(|| simulate(seed));
         let (_, counts) = ran.unwrap_or_else(|panic| {
@@ -491,6 +575,6 @@ fn nothing_acked_is_lost_and_nothing_failed_appears() {
             *total += count;
         }
     }
-    println!("sends acked, failed, unknown; agents that gave up: {totals:?}");
+    println!("sends acked, failed, unknown; agents that gave up; ranges rewritten, logs without beginning: {totals:?}");
     assert!(totals.iter().all(|total| *total > 0), "every outcome was seen: {totals:?}");
 }

@@ -5,6 +5,7 @@
 
 mod admin;
 mod connection;
+mod delete_records;
 mod harness;
 mod malformed;
 mod metadata;

@@ -62,7 +62,8 @@ fn closed() -> Vec<(&'static str, Bytes)> {
         ("ApiVersions 3 without a name", request(ApiKey::ApiVersions, 3, 2, &[])),
         ("ApiVersions 3 with null names", request(ApiKey::ApiVersions, 3, 2, &[0, 0, 0])),
     ];
-    let above = [(0, 14), (1, 19), (2, 11), (3, 14), (10, 7), (19, 8), (20, 7), (22, 6), (23, 5), (32, 5), (37, 4)];
+    let above =
+        [(0, 14), (1, 19), (2, 11), (3, 14), (10, 7), (19, 8), (20, 7), (21, 3), (22, 6), (23, 5), (32, 5), (37, 4)];
     for (key, version) in above.into_iter().chain([(60, 3), (75, 1), (1, 3), (2, 0), (19, 1), (20, 0), (3, -1)]) {
         rows.push(("version outside the range", with_length(&header(key, version, 1, 2))));
     }
@@ -73,6 +74,7 @@ fn closed() -> Vec<(&'static str, Bytes)> {
         (ApiKey::ListOffsets, 1, &[0xff; 4][..]),
         (ApiKey::CreateTopics, 2, &[][..]),
         (ApiKey::DeleteTopics, 1, &[][..]),
+        (ApiKey::DeleteRecords, 0, &[][..]),
         (ApiKey::CreatePartitions, 0, &[][..]),
         (ApiKey::DescribeConfigs, 1, &[][..]),
         (ApiKey::OffsetForLeaderEpoch, 2, &[][..]),

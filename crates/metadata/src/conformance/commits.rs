@@ -27,6 +27,7 @@ pub async fn a_commit_moves_the_partition_and_makes_a_range(store: &dyn Metadata
         byte_len: wanted.byte_len,
         checksum: wanted.checksum,
         max_timestamp: wanted.max_timestamp,
+        object_bytes: segment(session, 0, Vec::new()).object_bytes,
     };
     assert_eq!(ranges[0], expected);
     assert_eq!((ranges.len(), ranges[1].base_offset, ranges[1].next_offset), (2, 10, 11));

@@ -97,6 +97,7 @@ pub async fn ranges_take_the_place_of_others(store: &dyn MetadataStore) {
         byte_len: 20,
         checksum: u32::MAX - 1,
         max_timestamp: 20,
+        object_bytes: 1 << 20,
     };
     for partition in 0..2 {
         assert_eq!(store.ranges_from(key(1, partition), 13, 1).await.expect("read"), std::slice::from_ref(&expected));

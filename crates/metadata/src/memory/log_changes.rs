@@ -122,7 +122,7 @@ impl State {
         self.keep_snapshot(*key, covered, snapshot.as_ref());
         let gone: Vec<Range> = found.iter().filter_map(|(base, _)| self.ranges.remove(&(*key, *base))).collect();
         for range in ranges {
-            let row = new_row(range, &rewrite.object_key);
+            let row = new_row(range, rewrite);
             self.ranges.insert((*key, range.base_offset), Range { row, slot, producers: Bytes::new() });
         }
         self.retire_empty(gone.into_iter().map(|range| range.slot), now);
@@ -130,15 +130,16 @@ impl State {
     }
 }
 
-fn new_row(range: &NewRange, object_key: &str) -> RangeRow {
+fn new_row(range: &NewRange, rewrite: &SegmentRewrite) -> RangeRow {
     RangeRow {
         base_offset: range.base_offset,
         next_offset: range.next_offset,
         leader_epoch: range.leader_epoch,
-        object_key: object_key.to_owned(),
+        object_key: rewrite.object_key.clone(),
         byte_start: range.byte_start,
         byte_len: range.byte_len,
         checksum: range.checksum,
         max_timestamp: range.max_timestamp,
+        object_bytes: rewrite.object_bytes,
     }
 }

@@ -186,6 +186,7 @@ impl State {
             byte_len: range.byte_len,
             checksum: range.checksum,
             max_timestamp: range.max_timestamp,
+            object_bytes: segment.object_bytes,
         };
         let row = Range { row, slot, producers: range.producers.clone() };
         self.ranges.insert((range.key, range.base_offset), row);

@@ -100,7 +100,7 @@ impl Segments for PostgresStore {
     async fn ranges_from(&self, key: PartitionKey, from: Offset, limit: u32) -> Result<Vec<RangeRow>, StoreError> {
         let sql = "
             SELECT r.base_offset, r.next_offset, r.leader_epoch, s.object_key, r.byte_start, r.byte_len, r.checksum,
-                   r.max_timestamp
+                   r.max_timestamp, s.object_bytes
               FROM ranges AS r JOIN segments AS s
                 ON s.session = r.session AND s.lane_sequence = r.lane_sequence AND s.organization = r.organization
              WHERE r.organization = $1 AND r.topic_id = $2 AND r.partition = $3 AND r.next_offset > $4
@@ -121,7 +121,7 @@ impl Segments for PostgresStore {
         // A scan in offset order that stops at the first hit, of narrow columns of one partition: see docs/metadata.md.
         let sql = "
             SELECT r.base_offset, r.next_offset, r.leader_epoch, s.object_key, r.byte_start, r.byte_len, r.checksum,
-                   r.max_timestamp
+                   r.max_timestamp, s.object_bytes
               FROM (SELECT * FROM ranges AS f
                      WHERE f.organization = $1 AND f.topic_id = $2 AND f.partition = $3
                        AND f.next_offset > $4 AND f.max_timestamp >= $5
@@ -139,7 +139,7 @@ impl Segments for PostgresStore {
     async fn range_of_max_timestamp(&self, key: PartitionKey, from: Offset) -> Result<Option<RangeRow>, StoreError> {
         let sql = "
             SELECT r.base_offset, r.next_offset, r.leader_epoch, s.object_key, r.byte_start, r.byte_len, r.checksum,
-                   r.max_timestamp
+                   r.max_timestamp, s.object_bytes
               FROM (SELECT * FROM ranges AS f
                      WHERE f.organization = $1 AND f.topic_id = $2 AND f.partition = $3 AND f.next_offset > $4
                      ORDER BY f.max_timestamp DESC, f.base_offset LIMIT 1) AS r
@@ -278,6 +278,7 @@ fn range_row(row: &PgRow) -> Result<RangeRow, StoreError> {
         byte_len: column(row, 5)?,
         checksum: checksum(column(row, 6)?)?,
         max_timestamp: column(row, 7)?,
+        object_bytes: column(row, 8)?,
     })
 }
 

@@ -36,6 +36,7 @@ pub fn segment_footer(bytes: &[u8]) {
         for range in &footer.ranges {
             let _ = decode_producer_entries(&range.producers);
             let _ = ObjectKey::parse(&range.predecessor);
+            let _ = ObjectKey::parse(&range.successor);
         }
     }
 }

@@ -7,8 +7,8 @@ use std::io::Write;
 
 use bytes::Bytes;
 use segment::{
-    Compression, FinishedSegment, NewRecord, OrganizationId, PartitionKey, RecordBatchHeader, SegmentBuilder,
-    SegmentIdentity, SessionId, TopicId, encode_batch, place,
+    Compression, DataBuilder, FinishedSegment, NewRecord, OrganizationId, PartitionKey, REWRITE_SEQUENCE_BASE,
+    RecordBatchHeader, SegmentBuilder, SegmentIdentity, SessionId, TopicId, encode_batch, place,
 };
 use uuid::Uuid;
 
@@ -118,5 +118,29 @@ pub(crate) fn sample_segment() -> FinishedSegment {
     let batch = plain_batch(1, 0, None);
     let (placed, stored) = place(&batch, &header_of(&batch), 100, 8, Some(1_790_000_000_001));
     builder.push(placed, &stored);
+    builder.finish()
+}
+
+pub(crate) fn data_identity() -> SegmentIdentity {
+    SegmentIdentity { lane_sequence: REWRITE_SEQUENCE_BASE + 42, committed_through: -1, ..identity() }
+}
+
+/// As a rewrite writes it: two ranges of one partition, under two epochs, and one of another.
+pub(crate) fn sample_data_segment() -> FinishedSegment {
+    let mut builder = DataBuilder::new(data_identity());
+    let push = |builder: &mut DataBuilder, offset, epoch| {
+        let batch = plain_batch(2, 3, Some((9, 0, 0)));
+        let (placed, stored) = place(&batch, &header_of(&batch), offset, epoch, None);
+        builder.push(&stored, [placed.header, placed.records].concat().into());
+    };
+    builder.begin_range(partition(1, 0), 3);
+    push(&mut builder, 0, 3);
+    push(&mut builder, 2, 3);
+    builder.begin_range(partition(1, 0), 4);
+    push(&mut builder, 4, 4);
+    builder.end_run("org-1/flush/0000000000000000006/0000000000000000001-00000000000000ff".into());
+    builder.begin_range(partition(2, 5), 8);
+    push(&mut builder, 100, 8);
+    builder.end_run("org-1/data/0000000000000000006/0000000000000000007-00000000000000ff".into());
     builder.finish()
 }

@@ -1,0 +1,149 @@
+//! Who reads one range after the other, and how far ahead of it to read.
+//!
+//! A fetch does not say who asks. A reader is known by where it left off: the read that begins there is its next one. Its ranges
+//! are kept with it, so that metadata is asked once for many reads.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use metadata::RangeRow;
+use segment::{Offset, PartitionKey};
+use tokio::time::Instant;
+
+/// Readers that are remembered.
+const READERS_MAX: usize = 512;
+/// How much is read ahead at first, in parts of what the reader takes at once.
+const FIRST_WINDOW: usize = 2;
+/// One that was not seen for longer needs no share.
+const ACTIVE: Duration = Duration::from_secs(5);
+
+/// One reader of one partition.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    /// Its last read, from here…
+    from: Offset,
+    /// … to here: the client takes all of it or less.
+    to: Offset,
+    /// Bytes to be read ahead; 0 until a second read goes on where the first ended.
+    pub(super) window: usize,
+    /// The ranges from `from` on, without a gap, as far as they are known.
+    pub(super) rows: VecDeque<RangeRow>,
+    /// When it was put back last.
+    seen: Option<Instant>,
+}
+
+/// All readers.
+#[derive(Debug, Default)]
+pub(super) struct Readers {
+    of: HashMap<PartitionKey, Vec<Reader>>,
+    count: usize,
+}
+
+impl Readers {
+    /// The reader that goes on at `offset`, taken out; a new one if there is none.
+    pub(super) fn take(&mut self, key: PartitionKey, offset: Offset) -> Reader {
+        let known = self.of.get_mut(&key);
+        let found = known.and_then(|known| {
+            let position = known.iter().position(|reader| reader.from <= offset && offset <= reader.to)?;
+            Some(known.swap_remove(position))
+        });
+        let Some(mut reader) = found else {
+            return Reader { from: offset, to: offset, ..Reader::default() };
+        };
+        self.count -= 1;
+        let passed = reader.rows.partition_point(|row| row.next_offset <= offset);
+        reader.rows.drain(..passed);
+        reader
+    }
+
+    /// Puts it back after a read. The one that was not seen for longest makes room.
+    pub(super) fn put(&mut self, key: PartitionKey, mut reader: Reader) {
+        reader.seen = Some(Instant::now());
+        self.of.entry(key).or_default().push(reader);
+        self.count += 1;
+        if self.count > READERS_MAX {
+            self.drop_oldest();
+        }
+    }
+
+    /// Readers for whom something may be read ahead now, with one that was taken out.
+    pub(super) fn active(&self) -> usize {
+        let is_active = |reader: &&Reader| reader.window > 0 && reader.seen.is_some_and(|at| at.elapsed() < ACTIVE);
+        1 + self.of.values().flatten().filter(is_active).count()
+    }
+
+    fn drop_oldest(&mut self) {
+        // Half of them at once, so that the search is rare.
+        let mut seen: Vec<_> = self.of.values().flatten().map(|reader| reader.seen).collect();
+        let middle = seen.len() / 2;
+        let (_, threshold, _) = seen.select_nth_unstable(middle);
+        let threshold = *threshold;
+        for known in self.of.values_mut() {
+            known.retain(|reader| reader.seen > threshold);
+        }
+        self.of.retain(|_, known| !known.is_empty());
+        self.count = self.of.values().map(Vec::len).sum();
+    }
+}
+
+impl Reader {
+    /// A read of `bytes` from `offset` begins: how many bytes after it to read ahead, at most `window_max`.
+    pub(super) fn begins(&mut self, offset: Offset, bytes: usize, window_max: usize) -> usize {
+        let goes_on = offset > self.from && offset <= self.to;
+        if goes_on {
+            self.window = (2 * self.window).max(FIRST_WINDOW * bytes).min(window_max);
+        }
+        self.window
+    }
+
+    /// It ended at `to`.
+    pub(super) fn ended(&mut self, offset: Offset, to: Offset) {
+        (self.from, self.to) = (offset, to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use segment::{OrganizationId, TopicId};
+
+    use super::*;
+
+    fn key(partition: i32) -> PartitionKey {
+        PartitionKey { organization: OrganizationId::DEFAULT, topic_id: TopicId(uuid::Uuid::nil()), partition }
+    }
+
+    fn read(readers: &mut Readers, offset: Offset, to: Offset) -> usize {
+        let mut reader = readers.take(key(0), offset);
+        let window = reader.begins(offset, 100, 1000);
+        reader.ended(offset, to);
+        readers.put(key(0), reader);
+        window
+    }
+
+    #[test]
+    fn nothing_is_read_ahead_until_a_reader_goes_on_where_it_left_off() {
+        let mut readers = Readers::default();
+        assert_eq!(read(&mut readers, 0, 10), 0);
+        assert_eq!(read(&mut readers, 0, 10), 0, "the same again");
+        assert_eq!(read(&mut readers, 10, 20), 200);
+        assert_eq!(read(&mut readers, 15, 30), 400, "the client took less than was read");
+        for _ in 0..5 {
+            readers.put(key(0), Reader::default());
+        }
+        assert_eq!(read(&mut readers, 30, 40), 800);
+        assert_eq!(read(&mut readers, 40, 50), 1000, "bounded");
+        assert_eq!(read(&mut readers, 500, 510), 0, "somewhere else: another reader");
+        assert_eq!(read(&mut readers, 50, 60), 1000, "which does not disturb the first");
+    }
+
+    #[test]
+    fn readers_that_are_remembered_are_bounded() {
+        let mut readers = Readers::default();
+        for partition in 0..5_000 {
+            readers.put(key(partition), Reader::default());
+            assert!(readers.count <= READERS_MAX);
+        }
+        assert_eq!(readers.of.values().flatten().count(), readers.count);
+        assert!(readers.of.contains_key(&key(4_999)));
+    }
+}

@@ -1,0 +1,237 @@
+//! Loaded once for all who want it at the same time, and kept for a while: what was wanted first goes first, by bytes.
+//!
+//! What is being loaded is never evicted, so that nobody loads it again beside. What was loaded ahead of its reader is counted
+//! until somebody wants it, and bounded; it stays while anything else can go, but not for ever: its reader may have gone.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+/// What an entry costs beside its bytes.
+const ENTRY_BYTES: usize = 256;
+/// What was loaded ahead makes room for others after this long.
+const AHEAD_MAX: Duration = Duration::from_secs(5);
+
+/// See the module.
+pub(super) struct SingleFlight<K, T> {
+    bytes_max: usize,
+    state: Mutex<State<K, T>>,
+}
+
+struct State<K, T> {
+    entries: HashMap<K, Entry<T>>,
+    /// What was wanted, in the order of it.
+    order: VecDeque<K>,
+    used: usize,
+    /// What was loaded ahead and nobody wanted yet, and when that began.
+    order_ahead: VecDeque<(K, Instant)>,
+    ahead: usize,
+}
+
+struct Entry<T> {
+    cell: Arc<OnceCell<T>>,
+    bytes: usize,
+    /// Loaded ahead, and not wanted yet.
+    ahead: bool,
+    uses: u32,
+}
+
+/// What happened while an entry was entered.
+pub(super) struct Entered<K: Clone + Eq + Hash, T> {
+    pub(super) loading: Loading<K, T>,
+    /// Bytes of it that were loaded ahead; this is their first use.
+    pub(super) was_ahead: usize,
+    /// Whether others had it before.
+    pub(super) is_shared: bool,
+    pub(super) evicted: Vec<Evicted<K>>,
+}
+
+/// An entry that is gone.
+pub(super) struct Evicted<K> {
+    pub(super) key: K,
+    pub(super) bytes: usize,
+    /// How many wanted it; 0: it was loaded ahead, in vain.
+    pub(super) uses: u32,
+}
+
+impl<K: Clone + Eq + Hash, T: Clone> SingleFlight<K, T> {
+    pub(super) fn new(bytes_max: usize) -> Arc<Self> {
+        let (order, order_ahead) = (VecDeque::new(), VecDeque::new());
+        let state = State { entries: HashMap::new(), order, used: 0, order_ahead, ahead: 0 };
+        Arc::new(Self { bytes_max, state: Mutex::new(state) })
+    }
+
+    pub(super) const fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    /// Joins those who want `key`.
+    pub(super) fn enter(self: &Arc<Self>, key: K, bytes: usize) -> Entered<K, T> {
+        let mut state = self.state.lock();
+        if let Some(entry) = state.entries.get_mut(&key) {
+            let was_ahead = if std::mem::take(&mut entry.ahead) { entry.bytes } else { 0 };
+            let is_shared = entry.uses > 0;
+            entry.uses += 1;
+            let cell = Arc::clone(&entry.cell);
+            if was_ahead > 0 {
+                state.ahead -= was_ahead;
+                state.order_ahead.retain(|(known, _)| *known != key);
+                state.order.push_back(key.clone());
+            }
+            let loading = Loading { of: Arc::clone(self), key, cell };
+            return Entered { loading, was_ahead, is_shared, evicted: Vec::new() };
+        }
+        let (cell, evicted) = state.insert(key.clone(), bytes, false, self.bytes_max);
+        let loading = Loading { of: Arc::clone(self), key, cell };
+        Entered { loading, was_ahead: 0, is_shared: false, evicted }
+    }
+
+    /// An entry to be loaded before anybody wants it, unless it is there, or `ahead_max` bytes are ahead.
+    pub(super) fn enter_ahead(
+        self: &Arc<Self>,
+        key: &K,
+        bytes: usize,
+        ahead_max: usize,
+    ) -> Result<Entered<K, T>, Ahead> {
+        let mut state = self.state.lock();
+        if state.entries.contains_key(key) {
+            return Err(Ahead::IsThere);
+        }
+        let mut stale = Vec::new();
+        while state.ahead.saturating_add(bytes) > ahead_max {
+            let is_old = state.order_ahead.front().is_some_and(|(_, begun)| begun.elapsed() >= AHEAD_MAX);
+            let Some(oldest) = is_old.then(|| state.pop_ahead()).flatten() else { return Err(Ahead::IsFull) };
+            stale.push(oldest);
+        }
+        let (cell, mut evicted) = state.insert(key.clone(), bytes, true, self.bytes_max);
+        evicted.append(&mut stale);
+        let loading = Loading { of: Arc::clone(self), key: key.clone(), cell };
+        Ok(Entered { loading, was_ahead: 0, is_shared: false, evicted })
+    }
+
+    /// What is there, loaded; not a use of it.
+    pub(super) fn peek(&self, key: &K) -> Option<T> {
+        self.state.lock().entries.get(key)?.cell.get().cloned()
+    }
+
+    pub(super) fn contains(&self, key: &K) -> bool {
+        self.state.lock().entries.contains_key(key)
+    }
+
+    /// Forgets what was loaded.
+    pub(super) fn forget(&self, key: &K) {
+        let mut state = self.state.lock();
+        if state.entries.get(key).is_some_and(|entry| entry.cell.initialized()) {
+            state.remove(key);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn counts(&self) -> (usize, usize, usize, usize) {
+        let state = self.state.lock();
+        (state.entries.len(), state.order.len() + state.order_ahead.len(), state.used, state.ahead)
+    }
+}
+
+/// Why nothing is loaded ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ahead {
+    IsThere,
+    IsFull,
+}
+
+/// One of those who want an entry. The last one that ends without it (an error, or the client hung up) takes the empty entry
+/// out, so that it uses up nothing.
+pub(super) struct Loading<K: Clone + Eq + Hash, T> {
+    of: Arc<SingleFlight<K, T>>,
+    key: K,
+    pub(super) cell: Arc<OnceCell<T>>,
+}
+
+impl<K: Clone + Eq + Hash, T> Drop for Loading<K, T> {
+    fn drop(&mut self) {
+        if !self.cell.initialized() {
+            let mut state = self.of.state.lock();
+            let is_ours = state.entries.get(&self.key).is_some_and(|entry| Arc::ptr_eq(&entry.cell, &self.cell));
+            // One is the map's, one is this.
+            if is_ours && Arc::strong_count(&self.cell) <= 2 {
+                state.remove(&self.key);
+            }
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash, T> State<K, T> {
+    fn insert(&mut self, key: K, bytes: usize, ahead: bool, bytes_max: usize) -> (Arc<OnceCell<T>>, Vec<Evicted<K>>) {
+        self.used = self.used.saturating_add(charge(bytes));
+        let evicted = self.evict(bytes_max);
+        let cell = Arc::new(OnceCell::new());
+        self.ahead += if ahead { bytes } else { 0 };
+        match ahead {
+            true => self.order_ahead.push_back((key.clone(), Instant::now())),
+            false => self.order.push_back(key.clone()),
+        }
+        self.entries.insert(key, Entry { cell: Arc::clone(&cell), bytes, ahead, uses: u32::from(!ahead) });
+        (cell, evicted)
+    }
+
+    /// Passes over what is being loaded.
+    fn evict(&mut self, bytes_max: usize) -> Vec<Evicted<K>> {
+        let (mut evicted, mut at) = (Vec::new(), 0);
+        while self.used > bytes_max && at < self.order.len() {
+            let is_loaded = |key: &K| self.entries.get(key).is_none_or(|entry| entry.cell.initialized());
+            if !self.order.get(at).is_some_and(is_loaded) {
+                at += 1;
+                continue;
+            }
+            let Some(key) = self.order.remove(at) else { break };
+            if let Some(entry) = self.take(&key) {
+                evicted.push(Evicted { key, bytes: entry.bytes, uses: entry.uses });
+            }
+        }
+        while self.used > bytes_max {
+            match self.pop_ahead() {
+                Some(oldest) => evicted.push(oldest),
+                None => break,
+            }
+        }
+        evicted
+    }
+
+    /// Takes out what was loaded ahead first, if it is loaded.
+    fn pop_ahead(&mut self) -> Option<Evicted<K>> {
+        let (key, _) = self.order_ahead.front()?;
+        self.entries.get(key).filter(|entry| entry.cell.initialized())?;
+        let (key, _) = self.order_ahead.pop_front()?;
+        let entry = self.take(&key)?;
+        Some(Evicted { key, bytes: entry.bytes, uses: entry.uses })
+    }
+
+    fn take(&mut self, key: &K) -> Option<Entry<T>> {
+        let entry = self.entries.remove(key)?;
+        self.used = self.used.saturating_sub(charge(entry.bytes));
+        self.ahead -= if entry.ahead { entry.bytes } else { 0 };
+        Some(entry)
+    }
+
+    fn remove(&mut self, key: &K) {
+        match self.take(key) {
+            Some(entry) if entry.ahead => self.order_ahead.retain(|(known, _)| known != key),
+            Some(_) => self.order.retain(|known| known != key),
+            None => {}
+        }
+    }
+}
+
+const fn charge(bytes: usize) -> usize {
+    bytes.saturating_add(ENTRY_BYTES)
+}
+
+#[cfg(test)]
+#[path = "single_flight_tests.rs"]
+mod tests;
