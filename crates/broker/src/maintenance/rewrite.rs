@@ -55,6 +55,8 @@ pub(crate) struct Rewriter {
     pub(crate) pace: Pace,
     pub(crate) rng: StdRng,
     pub(crate) next_sequence: LaneSequence,
+    /// Rewrites until the process ends, for crash tests.
+    pub(crate) stop_after: Option<usize>,
 }
 
 /// What is worth rewriting of a partition.
