@@ -432,7 +432,7 @@ fn check(row: &RangeRow, batches: impl Iterator<Item = (Offset, Offset)>) -> Res
         // A hole makes it no offset at all.
         expected = if base_offset == expected { next_offset } else { -1 };
     }
-    if expected == row.next_offset {
+    if expected == row.next_offset && expected > row.base_offset {
         return Ok(());
     }
     let reason = format!("its batches do not reach from {} to {}", row.base_offset, row.next_offset);
