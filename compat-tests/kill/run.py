@@ -1,9 +1,9 @@
 """The kill test: producers with acks=all, the agent killed again and again, then every promise checked.
 
-    run.py [--rounds N] [--seed S] [--stop-at after-put|after-commit] [--producers N] [--partitions N] [--rate N]
+    run.py [--rounds N] [--seed S] [--stop-at after-put|after-commit|after-rewrite] [--producers N] [--partitions N] [--rate N]
 
 Without --stop-at each round is a kill -9 at a random moment; with it the agent aborts itself between PUT and segment
-commit, or between segment commit and ack, at a random flush. Either way it is started again at once on the same data.
+commit, or between segment commit and ack, at a random flush, or between a rewritten object and the swap of its rows. Either way it is started again at once on the same data.
 At the end every acked record must be there once, in order, at the offset that was acked. Times are seeded, what they
 hit is not: the seed repeats the plan of a run, not its interleaving.
 """
@@ -42,7 +42,7 @@ def stop_point_rounds(agent: AgentProcess, rounds: int, dice: random.Random, poi
     """Starts the agent with a stop point and waits for it to end itself. Down times in seconds."""
     down = []
     for _ in range(rounds):
-        flushes = dice.choice((1, 2, dice.randint(3, 200)))
+        flushes = dice.choice((1, 2) if point == "after-rewrite" else (1, 2, dice.randint(3, 200)))
         began = time.monotonic()
         agent.kill()
         try:
@@ -90,7 +90,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    parser.add_argument("--stop-at", choices=("after-put", "after-commit"), default="")
+    parser.add_argument("--stop-at", choices=("after-put", "after-commit", "after-rewrite"), default="")
     parser.add_argument("--producers", type=int, default=3)
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--rate", type=float, default=500, help="records a second of one producer")

@@ -193,7 +193,7 @@ pub(crate) struct Arguments {
     cost_prices: Option<String>,
 
     /// For crash tests: aborts the process when it passes `after-put` (object durable, not committed) or `after-commit`
-    /// (committed, nobody answered) for the nth time, as `after-put:3`.
+    /// (committed, nobody answered) or `after-rewrite` (rewritten, rows not swapped) for the nth time, as `after-put:3`.
     #[arg(long, env, hide_env_values = true, value_parser = stop_point)]
     stop_at: Option<(StopPoint, usize)>,
 
@@ -519,13 +519,14 @@ fn seconds(said: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * scale).map_err(|_| "not a number of seconds".to_owned())
 }
 
-/// `after-put` or `after-commit`, with `:n` for the nth time.
+/// `after-put`, `after-commit` or `after-rewrite`, with `:n` for the nth time.
 fn stop_point(said: &str) -> Result<(StopPoint, usize), String> {
     let (name, passes) = said.split_once(':').unwrap_or((said, "1"));
     let point = match name {
         "after-put" => StopPoint::AfterPut,
         "after-commit" => StopPoint::AfterCommit,
-        _ => return Err("the points are after-put and after-commit".to_owned()),
+        "after-rewrite" => StopPoint::AfterRewrite,
+        _ => return Err("the points are after-put, after-commit and after-rewrite".to_owned()),
     };
     match passes.parse() {
         Ok(passes) if passes > 0 => Ok((point, passes)),

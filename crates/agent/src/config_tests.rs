@@ -147,6 +147,7 @@ fn durations_and_sizes_take_units() {
 fn a_stop_point_is_a_name_and_a_count() {
     assert_eq!(good(&[]).broker.stop_at, None);
     assert_eq!(good(&["--stop-at", "after-put"]).broker.stop_at, Some((StopPoint::AfterPut, 1)));
+    assert_eq!(good(&["--stop-at", "after-rewrite:3"]).broker.stop_at, Some((StopPoint::AfterRewrite, 3)));
     assert_eq!(good(&["--stop-at=after-commit:7"]).broker.stop_at, Some((StopPoint::AfterCommit, 7)));
 }
 

@@ -100,4 +100,6 @@ pub enum StopPoint {
     AfterPut,
     /// A segment commit is durable, nobody was answered.
     AfterCommit,
+    /// A rewritten object is durable, its rows are not swapped.
+    AfterRewrite,
 }

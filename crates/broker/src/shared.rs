@@ -24,7 +24,7 @@ use crate::session::self_check::SelfCheck;
 use crate::session::standing;
 use crate::session::view::ClusterView;
 use crate::session::{Keeper, SessionStatus};
-use crate::settings::BrokerSettings;
+use crate::settings::{BrokerSettings, StopPoint};
 use crate::writer::flush::Lane;
 use crate::writer::pool::WriterPool;
 use crate::writer::progress::LaneProgress;
@@ -175,6 +175,7 @@ impl Shared {
             pace: Pace::new(Arc::clone(&self.pool), settings.rewrite_bytes_per_second, settings.flush_interval),
             rng,
             next_sequence: 0,
+            stop_after: settings.stop_at.filter(|(point, _)| *point == StopPoint::AfterRewrite).map(|(_, times)| times),
         }
     }
 

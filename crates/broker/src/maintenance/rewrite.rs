@@ -49,12 +49,15 @@ pub(crate) struct Rewriter {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) cluster_id: Uuid,
     pub(crate) bytes_min: u64,
-    /// What one object that partitions share may hold: it is in memory until it is written.
+    /// What one object that partitions share may hold at most, as it is in memory until it is written: half of it before
+    /// the last partition, and half of it of that.
     pub(crate) shared_bytes: u64,
     pub(crate) age: Duration,
     pub(crate) pace: Pace,
     pub(crate) rng: StdRng,
     pub(crate) next_sequence: LaneSequence,
+    /// Rewrites until the process ends, for crash tests.
+    pub(crate) stop_after: Option<usize>,
 }
 
 /// What is worth rewriting of a partition.
@@ -94,12 +97,12 @@ impl Rewriter {
             // A partition with much to do takes several looks.
             while let Some(look) = self.look(&partition).await? {
                 let all = look.all;
-                if look.bytes >= self.bytes_min {
+                if look.bytes >= self.bytes_min.min(self.shared_bytes / 2) {
                     self.run_job(Job { pieces: pieces(&partition, look), is_shared: false }).await?;
                 } else if look.rows >= ROWS_MIN as usize {
                     let job = shared.entry(partition.key.organization).or_insert_with(Job::shared);
                     job.pieces.extend(pieces(&partition, look));
-                    if !all || job.rows() >= ROWS_PER_JOB || job.bytes() >= self.shared_bytes {
+                    if !all || job.rows() >= ROWS_PER_JOB || job.bytes() >= self.shared_bytes / 2 {
                         let job = std::mem::replace(job, Job::shared());
                         self.run_job(job).await?;
                     }
