@@ -119,7 +119,7 @@ async fn written_to(folder: &std::path::Path, files: usize) {
         }
         sleep(Duration::from_millis(5)).await;
     }
-    panic!("{files} files were not written in 10 s");
+    unreachable!("{files} files were not written in 10 s");
 }
 
 #[tokio::test]
