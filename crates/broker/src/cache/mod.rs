@@ -168,6 +168,16 @@ impl DiskCache {
         read
     }
 
+    /// One piece, not verified, if it is there. A miss is not counted: its reader was, before.
+    pub(crate) async fn piece(&self, piece: &Piece) -> Option<Bytes> {
+        let shelf = &self.0.as_ref()?.shelf;
+        shelf.index.lock().touch(piece);
+        if !shelf.has(piece) {
+            return None;
+        }
+        Arc::clone(shelf).read(vec![piece.clone()], piece.range()).await
+    }
+
     /// These bytes were not what they should be: what holds any of them is removed.
     pub(crate) fn forget(&self, object_key: &str, range: &Range<u64>, object_bytes: u64) {
         let Some(Handle { shelf, .. }) = &self.0 else { return };

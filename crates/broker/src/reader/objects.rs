@@ -74,9 +74,9 @@ struct Place<'a> {
 }
 
 impl Objects {
-    /// `bytes_max`: blocks in memory; as much is in flight for consumers and ahead of them, at most.
+    /// `bytes_max`: blocks in memory; twice as much is in flight for consumers, and ahead of them, at most.
     pub(super) fn new(store: Operator, disk: DiskCache, metrics: Arc<Metrics>, bytes_max: usize) -> Self {
-        let gets = [bytes_max, bytes_max, bytes_max / 2].map(MemoryBudget::new);
+        let gets = [2 * bytes_max, 2 * bytes_max, bytes_max / 2].map(MemoryBudget::new);
         Self { store, disk, metrics, blocks: SingleFlight::new(bytes_max), sharing: Mutex::default(), gets }
     }
 
@@ -140,11 +140,20 @@ impl Objects {
             true => self.sharing.lock().paid(&block.object_key),
             false => self.sharing.lock().spent(&block.object_key),
         }
-        let Block { bytes, on_disk } = entered.loading.cell.get_or_try_init(|| self.get(&block, class)).await?.clone();
+        let Block { bytes, on_disk } =
+            entered.loading.cell.get_or_try_init(|| self.load_block(&block, class)).await?.clone();
         if on_disk {
             self.blocks.forget(&block);
         }
         Ok(bytes)
+    }
+
+    /// The disk may have this block, if not all that a range wants.
+    async fn load_block(&self, block: &Piece, class: Class) -> Result<Block, ColdError> {
+        match self.disk.piece(block).await {
+            Some(bytes) => Ok(Block { bytes: bytes.into(), on_disk: true }),
+            None => self.get(block, class).await,
+        }
     }
 
     /// One request; what it brings goes to the disk too.
