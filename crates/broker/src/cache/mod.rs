@@ -138,17 +138,21 @@ impl DiskCache {
         }
     }
 
-    /// A piece of an object; left out when the disk is behind. Never waits.
-    pub(crate) fn offer(&self, piece: Piece, bytes: Buffer) {
-        let Some(Handle { shelf, queue, queued }) = &self.0 else { return };
+    /// A piece of an object; left out (false) when the disk is behind. Never waits.
+    pub(crate) fn offer(&self, piece: Piece, bytes: Buffer) -> bool {
+        let Some(Handle { shelf, queue, queued }) = &self.0 else { return false };
         if shelf.is_paused() || shelf.has(&piece) {
-            return;
+            return !shelf.is_paused();
         }
         let len = bytes.len();
         let offered = queued.try_acquire(len).zip(queue.try_reserve().ok());
-        let Some((memory, place)) = offered else { return shelf.metrics.cache_dropped(len as u64) };
+        let Some((memory, place)) = offered else {
+            shelf.metrics.cache_dropped(len as u64);
+            return false;
+        };
         shelf.waiting.lock().insert(piece.clone(), bytes);
         place.send(Offer { piece, _memory: memory });
+        true
     }
 
     /// These bytes of an object, not verified, if all of them are there.
@@ -162,6 +166,16 @@ impl DiskCache {
         };
         shelf.metrics.cache_read(read.is_some(), len);
         read
+    }
+
+    /// One piece, not verified, if it is there. A miss is not counted: its reader was, before.
+    pub(crate) async fn piece(&self, piece: &Piece) -> Option<Bytes> {
+        let shelf = &self.0.as_ref()?.shelf;
+        shelf.index.lock().touch(piece);
+        if !shelf.has(piece) {
+            return None;
+        }
+        Arc::clone(shelf).read(vec![piece.clone()], piece.range()).await
     }
 
     /// These bytes were not what they should be: what holds any of them is removed.

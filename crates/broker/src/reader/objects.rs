@@ -43,10 +43,19 @@ pub(super) struct Objects {
     store: Operator,
     disk: DiskCache,
     metrics: Arc<Metrics>,
-    blocks: Arc<SingleFlight<Piece, Buffer>>,
+    /// Blocks that are being loaded, and those that the disk did not take.
+    blocks: Arc<SingleFlight<Piece, Block>>,
     sharing: Mutex<Sharing>,
     /// Bytes in flight, by class.
     gets: [MemoryBudget; 3],
+}
+
+/// A block as it was loaded.
+#[derive(Clone)]
+struct Block {
+    bytes: Buffer,
+    /// The disk has it, or will have.
+    on_disk: bool,
 }
 
 /// Bytes as they were found.
@@ -65,9 +74,9 @@ struct Place<'a> {
 }
 
 impl Objects {
-    /// `bytes_max`: blocks in memory; as much is in flight for consumers and ahead of them, at most.
+    /// `bytes_max`: blocks in memory; twice as much is in flight for consumers, and ahead of them, at most.
     pub(super) fn new(store: Operator, disk: DiskCache, metrics: Arc<Metrics>, bytes_max: usize) -> Self {
-        let gets = [bytes_max, bytes_max, bytes_max / 2].map(MemoryBudget::new);
+        let gets = [2 * bytes_max, 2 * bytes_max, bytes_max / 2].map(MemoryBudget::new);
         Self { store, disk, metrics, blocks: SingleFlight::new(bytes_max), sharing: Mutex::default(), gets }
     }
 
@@ -79,13 +88,14 @@ impl Objects {
             return self.read_blocks(&place, blocks, class).await;
         }
         if let Some(bytes) = self.disk.read(place.object_key, place.range.clone(), place.object_bytes).await {
+            self.sharing.lock().paid(place.object_key);
             return Ok(Found { bytes: bytes.into(), is_part: false });
         }
         if self.blocks_pay(row, &place, &blocks) {
             return self.read_blocks(&place, blocks, class).await;
         }
         let piece = Piece::new(place.object_key, place.range);
-        let bytes = self.get(&piece, class).await?;
+        let Block { bytes, .. } = self.get(&piece, class).await?;
         Ok(Found { bytes, is_part: false })
     }
 
@@ -126,20 +136,28 @@ impl Objects {
 
     async fn block(&self, block: Piece, class: Class) -> Result<Buffer, ColdError> {
         let entered = self.blocks.enter(block.clone(), at(block.len));
-        {
-            let mut sharing = self.sharing.lock();
-            for evicted in entered.evicted.iter().filter(|evicted| evicted.uses <= 1) {
-                sharing.was_vain(&evicted.key.object_key);
-            }
-            if entered.is_shared {
-                sharing.paid(&block.object_key);
-            }
+        match entered.is_shared {
+            true => self.sharing.lock().paid(&block.object_key),
+            false => self.sharing.lock().spent(&block.object_key),
         }
-        entered.loading.cell.get_or_try_init(|| self.get(&block, class)).await.cloned()
+        let Block { bytes, on_disk } =
+            entered.loading.cell.get_or_try_init(|| self.load_block(&block, class)).await?.clone();
+        if on_disk {
+            self.blocks.forget(&block);
+        }
+        Ok(bytes)
+    }
+
+    /// The disk may have this block, if not all that a range wants.
+    async fn load_block(&self, block: &Piece, class: Class) -> Result<Block, ColdError> {
+        match self.disk.piece(block).await {
+            Some(bytes) => Ok(Block { bytes: bytes.into(), on_disk: true }),
+            None => self.get(block, class).await,
+        }
     }
 
     /// One request; what it brings goes to the disk too.
-    async fn get(&self, piece: &Piece, class: Class) -> Result<Buffer, ColdError> {
+    async fn get(&self, piece: &Piece, class: Class) -> Result<Block, ColdError> {
         let of_class = match class {
             Class::Consumer => &self.gets[0],
             Class::Ahead => &self.gets[1],
@@ -153,8 +171,8 @@ impl Objects {
             ErrorKind::NotFound => ColdError::Gone(piece.object_key.to_string()),
             _ => ColdError::Store(error.to_string()),
         })?;
-        self.disk.offer(piece.clone(), bytes.clone());
-        Ok(bytes)
+        let on_disk = self.disk.offer(piece.clone(), bytes.clone());
+        Ok(Block { bytes, on_disk })
     }
 }
 

@@ -11,7 +11,7 @@ use metadata::RangeRow;
 const WRITERS_MAX: usize = 256;
 /// Ranges that are remembered of each, for a second one of the same object.
 const RANGES_MAX: usize = 64;
-/// How often a large read may be in vain before only what is wanted is read again.
+/// How many large reads in a row may be in vain before only what is wanted is read again.
 const PATIENCE: u8 = 8;
 
 /// See the module.
@@ -44,13 +44,14 @@ impl Sharing {
         writer.score > 0
     }
 
-    /// What one reader had read of an object served another.
+    /// What was read of an object for one served another.
     pub(super) fn paid(&mut self, object_key: &str) {
-        self.writer(object_key).score = PATIENCE;
+        let writer = self.writer(object_key);
+        writer.score = if writer.score > 0 { PATIENCE } else { 0 };
     }
 
-    /// What was read of an object served nobody else.
-    pub(super) fn was_vain(&mut self, object_key: &str) {
+    /// More than what was wanted of an object is read now: in vain, unless it pays later.
+    pub(super) fn spent(&mut self, object_key: &str) {
         let writer = self.writer(object_key);
         writer.score = writer.score.saturating_sub(1);
     }
@@ -109,9 +110,14 @@ mod tests {
     fn large_reads_that_are_in_vain_end() {
         let mut sharing = Sharing::default();
         sharing.paid("org-1/flush/7/a");
-        for _ in 0..PATIENCE {
+        assert!(!sharing.is_shared(&row("a", 8)), "nobody said that it was shared");
+        assert!(sharing.is_shared(&row("a", 18)));
+        for spent in 0..3 * PATIENCE {
             assert!(sharing.is_shared(&row("b", 8)));
-            sharing.was_vain("org-1/flush/7/b");
+            sharing.spent("org-1/flush/7/b");
+            if spent < 2 * PATIENCE {
+                sharing.paid("org-1/flush/7/b");
+            }
         }
         assert!(!sharing.is_shared(&row("c", 8)));
     }

@@ -48,12 +48,11 @@ pub(super) struct Entered<K: Clone + Eq + Hash, T> {
     pub(super) was_ahead: usize,
     /// Whether others had it before.
     pub(super) is_shared: bool,
-    pub(super) evicted: Vec<Evicted<K>>,
+    pub(super) evicted: Vec<Evicted>,
 }
 
 /// An entry that is gone.
-pub(super) struct Evicted<K> {
-    pub(super) key: K,
+pub(super) struct Evicted {
     pub(super) bytes: usize,
     /// How many wanted it; 0: it was loaded ahead, in vain.
     pub(super) uses: u32,
@@ -167,7 +166,7 @@ impl<K: Clone + Eq + Hash, T> Drop for Loading<K, T> {
 }
 
 impl<K: Clone + Eq + Hash, T> State<K, T> {
-    fn insert(&mut self, key: K, bytes: usize, ahead: bool, bytes_max: usize) -> (Arc<OnceCell<T>>, Vec<Evicted<K>>) {
+    fn insert(&mut self, key: K, bytes: usize, ahead: bool, bytes_max: usize) -> (Arc<OnceCell<T>>, Vec<Evicted>) {
         self.used = self.used.saturating_add(charge(bytes));
         let evicted = self.evict(bytes_max);
         let cell = Arc::new(OnceCell::new());
@@ -181,7 +180,7 @@ impl<K: Clone + Eq + Hash, T> State<K, T> {
     }
 
     /// Passes over what is being loaded.
-    fn evict(&mut self, bytes_max: usize) -> Vec<Evicted<K>> {
+    fn evict(&mut self, bytes_max: usize) -> Vec<Evicted> {
         let (mut evicted, mut at) = (Vec::new(), 0);
         while self.used > bytes_max && at < self.order.len() {
             let is_loaded = |key: &K| self.entries.get(key).is_none_or(|entry| entry.cell.initialized());
@@ -191,7 +190,7 @@ impl<K: Clone + Eq + Hash, T> State<K, T> {
             }
             let Some(key) = self.order.remove(at) else { break };
             if let Some(entry) = self.take(&key) {
-                evicted.push(Evicted { key, bytes: entry.bytes, uses: entry.uses });
+                evicted.push(Evicted { bytes: entry.bytes, uses: entry.uses });
             }
         }
         while self.used > bytes_max {
@@ -204,12 +203,12 @@ impl<K: Clone + Eq + Hash, T> State<K, T> {
     }
 
     /// Takes out what was loaded ahead first, if it is loaded.
-    fn pop_ahead(&mut self) -> Option<Evicted<K>> {
+    fn pop_ahead(&mut self) -> Option<Evicted> {
         let (key, _) = self.order_ahead.front()?;
         self.entries.get(key).filter(|entry| entry.cell.initialized())?;
         let (key, _) = self.order_ahead.pop_front()?;
         let entry = self.take(&key)?;
-        Some(Evicted { key, bytes: entry.bytes, uses: entry.uses })
+        Some(Evicted { bytes: entry.bytes, uses: entry.uses })
     }
 
     fn take(&mut self, key: &K) -> Option<Entry<T>> {
