@@ -14,6 +14,7 @@ import statistics
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -37,7 +38,8 @@ class Silent(AgentProcess):
 def scraping(agent: AgentProcess, stop: threading.Event) -> None:
     """Reads the metrics as a monitoring system would."""
     while not stop.wait(SCRAPE_S):
-        agent.metrics()
+        with suppress(OSError):  # the agent ended meanwhile
+            agent.metrics()
 
 
 def run(form: str, binary: Path, rate: int, seconds: float) -> float:

@@ -256,7 +256,7 @@ impl Broker {
                 let bytes = answer.from_tail + answer.from_store;
                 self.metrics().fetch(bytes as u64, answer.from_tail as u64, answer.from_store as u64);
                 self.metrics().fetch_wait(started.elapsed().as_secs_f64());
-                if request.rack.as_ref().is_some_and(|rack| *rack != self.settings().zone) {
+                if is_elsewhere(request.rack.as_deref(), &self.settings().zone) {
                     self.metrics().fetch_other_zone(bytes as u64);
                 }
                 return answer.partitions;
@@ -480,6 +480,11 @@ impl Broker {
     }
 }
 
+/// Whether a consumer says that it is in another zone. Without a rack of their own librdkafka's say an empty one.
+fn is_elsewhere(rack: Option<&str>, zone: &str) -> bool {
+    rack.is_some_and(|rack| !rack.is_empty() && rack != zone)
+}
+
 /// Compares the client's idea of the leader epoch with ours (KIP-320).
 fn check_epoch(client: Option<LeaderEpoch>, ours: LeaderEpoch) -> Result<(), FetchError> {
     match client {
@@ -524,6 +529,18 @@ impl From<ColdError> for FetchError {
         match error {
             ColdError::Metadata(_) => Self::OffsetNotAvailable,
             ColdError::Store(_) | ColdError::Gone(_) | ColdError::Damaged { .. } => Self::Storage(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_names_another_zone_is_elsewhere() {
+        for (rack, expected) in [(None, false), (Some(""), false), (Some("a"), false), (Some("b"), true)] {
+            assert_eq!(is_elsewhere(rack, "a"), expected, "{rack:?}");
         }
     }
 }
