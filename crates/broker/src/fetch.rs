@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use futures::StreamExt;
 use segment::{LeaderEpoch, Offset, OrganizationId, PartitionIndex, PartitionKey, TopicId};
 use tokio::sync::{Notify, OnceCell};
@@ -446,7 +447,7 @@ impl Broker {
         let memory = bounds.cold_memory.get_or_init(|| self.cold().memory(bounds.bytes_max)).await;
         let topics = [(wanted.key.topic_id, 1)];
         let read = self.cold().read(ColdRead { bytes_max: reserved, ..wanted }, memory);
-        let answer = charge(Purpose::Fetch, &topics, read).await?;
+        let answer = charge(Purpose::Fetch, &topics, read).boxed().await?;
         bounds.settle_cold(reserved, &answer.batches);
         Ok(answer)
     }
