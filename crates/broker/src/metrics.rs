@@ -1,8 +1,8 @@
 //! What the agent counts. docs/metrics.md lists every name with unit and meaning; keep the two in step.
 //!
 //! One [`Metrics`] per agent, shared by both gateways and the broker. Labels are few and fixed (front end, API,
-//! outcome): no topic, no client, nothing that grows with use; what is counted by topic is in [`crate::costs`], and bounded. A call costs no allocation: attribute values are
-//! `&'static str` and the attribute lists live on the stack. Without the feature `metrics` every method is empty
+//! outcome): no topic, no client, nothing that grows with use; what is counted by topic is in [`crate::costs`], and
+//! bounded. A call costs no allocation: attribute values are `&'static str` and the attribute lists live on the stack. Without the feature `metrics` every method is empty
 //! and no OpenTelemetry crate is linked; without a meter ([`Metrics::disabled`]) they cost one branch.
 
 #[cfg(feature = "metrics")]
