@@ -1,6 +1,7 @@
 //! Prices of an object store, and of what moves between zones, in dollars.
 //!
-//! Public list prices for us-east-1, as of 2026-11: <https://aws.amazon.com/s3/pricing/> and
+//! List prices for us-east-1 as commonly quoted in 2026-11 (docs/cost.md says how they were found); what is in force:
+//! <https://aws.amazon.com/s3/pricing/> and
 //! <https://aws.amazon.com/ec2/pricing/on-demand/> (data transfer). Discounts, free tiers and the lower prices of large volumes are
 //! left out. docs/cost.md is computed from this table.
 
