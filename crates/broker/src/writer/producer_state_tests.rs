@@ -118,16 +118,16 @@ fn behind_a_batch_that_failed_nothing_is_taken_before_it_came_again() {
             commit(&mut state, &header(5, 0, 6, 1), 0);
         }
         let sent: Vec<_> = (7..10).map(|sequence| header(5, 0, sequence, 1)).collect();
-        for batch in &sent[..2] {
-            state.push_pending(remember(batch, 1, 0));
+        for (offset, batch) in (1..).zip(&sent[..2]) {
+            state.push_pending(remember(batch, offset, 0));
         }
         state.drop_pending(sent[..2].iter().map(|batch| (batch, 0)));
         assert_eq!(state.check(&sent[2]), SequenceVerdict::BehindFailure, "known: {known}");
         assert_eq!(state.check(&sent[1]), SequenceVerdict::BehindFailure, "known: {known}");
         assert_eq!(state.check(&header(5, 1, 0, 1)), SequenceVerdict::Next, "it gave up and bumped its epoch");
-        for batch in &sent {
+        for (offset, batch) in (1..).zip(&sent) {
             assert_eq!(state.check(batch), SequenceVerdict::Next, "known: {known}");
-            state.push_pending(remember(batch, 1, 0));
+            state.push_pending(remember(batch, offset, 0));
         }
         assert_eq!(state.check(&header(5, 0, 11, 1)), SequenceVerdict::OutOfOrder { expected: 10 });
     }
