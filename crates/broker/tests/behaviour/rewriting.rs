@@ -296,7 +296,7 @@ async fn a_reader_whose_plan_is_old_finds_the_records_where_they_are_now() {
     };
     let broker = rig.start_with(collecting).await;
     let topic = create(&broker, "t", 1).await;
-    append_each(&broker, &topic, 0..300).await;
+    append_each(&broker, &topic, 0..100).await;
     let mut objects = rig.metadata.ranges_from(key(&topic), 0, 1).await.expect("memory answers").remove(0).object_key;
     let mut replaced = 0;
     // A batch at a time, more slowly than the log is rewritten behind its back; what it read first told it what comes next.
