@@ -3,7 +3,7 @@
 /// Largest Kafka frame (`socket.request.max.bytes`), as Kafka's default.
 pub const FRAME_BYTES_MAX: usize = 100 * 1024 * 1024;
 /// With a flush interval of 0: how long those whom the last commit answered are waited for, at least.
-pub const FLUSH_PATIENCE_MIN: std::time::Duration = std::time::Duration::from_millis(1);
+pub const FLUSH_PATIENCE_MIN: std::time::Duration = std::time::Duration::from_micros(500);
 /// The same at most, for batches whose producers collected them for as long.
 pub const FLUSH_PATIENCE_MAX: std::time::Duration = std::time::Duration::from_millis(4);
 /// What makes a flush worth its cost: with an interval of 0 this much waits for nobody.

@@ -5,7 +5,7 @@
 //! starts at the first of them leaves the others to the next one, and everybody waits for two. A flush that waits for as
 //! many batches as were answered takes all of them, as soon as they are there. Whoever does not come back is waited for as
 //! long as the least patient batch was collected by its producer; and where waiting keeps being in vain (some clients send
-//! nothing while anything is unanswered), nobody is waited for until that has worn off
+//! nothing while anything is unanswered, others do not wait for answers at all), nobody is waited for until that has worn off
 //! ([ADR 0018](../../../../docs/adr/0018-a-flush-waits-for-those-it-answered.md)).
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -65,18 +65,22 @@ impl Pacing {
         arrived == 1 || is_less_patient || arrived == self.expected.load(Ordering::Relaxed)
     }
 
-    /// All that waits is about to be gathered.
-    pub(crate) fn gathers(&self) {
+    /// All that waits, since `since`, is about to be gathered.
+    pub(crate) fn gathers(&self, since: Option<Instant>, now: Instant) {
+        let patience = self.patience();
         let arrived = self.arrived.swap(0, Ordering::Relaxed);
         let expected = self.expected.load(Ordering::Relaxed);
         self.collected_ms.store(u64::MAX, Ordering::Relaxed);
-        let doubt = &mut self.history.lock().doubt;
-        if arrived >= expected {
-            *doubt = doubt.saturating_sub(1);
+        let mut history = self.history.lock();
+        let wait_began = since.max(history.decided_at);
+        // Those who came back did so together. Batches that come when they like reach any number too, later.
+        let came_back = wait_began.is_none_or(|began| now.saturating_duration_since(began) <= patience);
+        if arrived >= expected && (came_back || expected == 0) {
+            history.doubt = history.doubt.saturating_sub(1);
         } else {
-            *doubt += DOUBT_PER_MISS;
-            if *doubt >= DOUBT_TOO_MUCH {
-                *doubt = DOUBT_MAX;
+            history.doubt += DOUBT_PER_MISS;
+            if history.doubt >= DOUBT_TOO_MUCH {
+                history.doubt = DOUBT_MAX;
             }
         }
     }

@@ -17,7 +17,7 @@ fn answered(answered: usize, now: Instant) -> Pacing {
 }
 
 fn flush(pacing: &Pacing, answered: usize, now: Instant) {
-    pacing.gathers();
+    pacing.gathers(Some(now), now);
     pacing.begins();
     pacing.decides(1, answered, now);
 }
@@ -57,11 +57,11 @@ fn those_who_were_answered_are_waited_for_and_no_longer() {
 fn the_least_patient_batch_says_how_long() {
     let now = Instant::now();
     let pacing = answered(9, now);
-    for (collected, patience_ms) in [(1_000, 4), (3, 3), (2_000, 3), (0, 1), (-5, 1)] {
+    for (collected, patience) in [(1_000, 4_000), (3, 3_000), (2_000, 3_000), (0, 500), (-5, 500)] {
         pacing.arrives(&batch(collected));
-        assert_eq!(pacing.start(now), Some(now + Duration::from_millis(patience_ms)), "{collected}");
+        assert_eq!(pacing.start(now), Some(now + Duration::from_micros(patience)), "{collected}");
     }
-    pacing.gathers();
+    pacing.gathers(Some(now), now);
     pacing.arrives(&batch(2));
     assert_eq!(pacing.start(now), Some(now + Duration::from_millis(2)), "what was gathered no longer counts");
 }
@@ -104,4 +104,23 @@ fn a_miss_now_and_then_does_no_harm() {
         }
         flush(&pacing, 2, now);
     }
+}
+
+#[test]
+fn producers_that_do_not_wait_for_answers_are_not_waited_for() {
+    let mut now = Instant::now();
+    let pacing = answered(4, now);
+    let mut waits = Vec::new();
+    for _ in 0..15 {
+        (0..3).for_each(|_| drop(pacing.arrives(&batch(0))));
+        waits.push(pacing.start(now) != Some(now));
+        // The fourth comes when it likes.
+        pacing.arrives(&batch(0));
+        let since = now;
+        now += 2 * FLUSH_PATIENCE_MIN;
+        pacing.gathers(Some(since), now);
+        pacing.begins();
+        pacing.decides(1, 4, now);
+    }
+    assert!(waits[..4].iter().all(|waited| *waited) && waits[4..].iter().all(|waited| !waited), "{waits:?}");
 }

@@ -241,9 +241,8 @@ impl WriterPool {
 
     /// Takes the list of partitions with something to flush.
     pub(crate) fn take_dirty(&self) -> VecDeque<Arc<Partition>> {
-        self.pacing.gathers();
         let mut dirty = self.dirty.lock();
-        dirty.since = None;
+        self.pacing.gathers(dirty.since.take(), Instant::now());
         std::mem::take(&mut dirty.partitions)
     }
 
