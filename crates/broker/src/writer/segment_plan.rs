@@ -63,9 +63,8 @@ pub(crate) struct PlannedSegment {
 struct OpenSegment {
     lane_sequence: LaneSequence,
     object_key: Arc<str>,
-    builder: SegmentBuilder,
-    batches: usize,
-    ranges: Vec<(Arc<Partition>, u64, TimestampMs)>,
+    identity: SegmentIdentity,
+    ranges: Vec<(Arc<Partition>, Gathered)>,
 }
 
 /// Gathers what waits, up to about `bytes_max`, into one segment per organization.
@@ -94,13 +93,7 @@ pub(crate) fn gather(
                 committed_through,
                 written_at: now,
             };
-            OpenSegment {
-                lane_sequence,
-                object_key,
-                builder: SegmentBuilder::new(identity),
-                batches: 0,
-                ranges: Vec::new(),
-            }
+            OpenSegment { lane_sequence, object_key, identity, ranges: Vec::new() }
         };
         let gathered = partition
             .state
@@ -113,7 +106,7 @@ pub(crate) fn gather(
             unfinished.push_back(Arc::clone(&partition));
         }
         if let Some(segment) = open.get_mut(&organization) {
-            segment.add(partition, gathered);
+            segment.ranges.push((partition, gathered));
         }
     }
     unfinished.append(&mut dirty);
@@ -124,34 +117,34 @@ pub(crate) fn gather(
 }
 
 impl OpenSegment {
-    fn add(&mut self, partition: Arc<Partition>, gathered: Gathered) {
-        self.builder.begin_range(partition.key, gathered.leader_epoch, gathered.predecessor.to_string());
-        self.batches += gathered.batches.len();
-        for (header, placed) in gathered.batches {
-            self.builder.push(placed, &header);
+    /// Ranges lie in the order of their keys, as those who read several of them, and the tables of metadata, have them.
+    fn finish(mut self, organization: OrganizationId) -> PlannedSegment {
+        self.ranges.sort_unstable_by_key(|(partition, _)| partition.key);
+        let mut builder = SegmentBuilder::new(self.identity);
+        let mut batches = 0;
+        for (partition, gathered) in &mut self.ranges {
+            builder.begin_range(partition.key, gathered.leader_epoch, gathered.predecessor.to_string());
+            batches += gathered.batches.len();
+            for (header, placed) in std::mem::take(&mut gathered.batches) {
+                builder.push(placed, &header);
+            }
         }
-        self.ranges.push((partition, gathered.generation, gathered.append_time));
-    }
-
-    fn finish(self, organization: OrganizationId) -> PlannedSegment {
-        let finished = self.builder.finish();
+        let finished = builder.finish();
         assert_eq!(finished.ranges.len(), self.ranges.len(), "every gathered partition has its range");
-        let ranges = self.ranges.into_iter().zip(finished.ranges);
+        let planned = |((partition, gathered), meta): ((Arc<Partition>, Gathered), RangeMeta)| PlannedRange {
+            partition,
+            generation: gathered.generation,
+            append_time: gathered.append_time,
+            meta,
+        };
         PlannedSegment {
             lane_sequence: self.lane_sequence,
             object_key: self.object_key,
             organization,
             object_bytes: finished.object_bytes,
-            batches: self.batches,
+            batches,
             chunks: finished.chunks,
-            ranges: ranges
-                .map(|((partition, generation, append_time), meta)| PlannedRange {
-                    partition,
-                    generation,
-                    append_time,
-                    meta,
-                })
-                .collect(),
+            ranges: self.ranges.into_iter().zip(finished.ranges).map(planned).collect(),
         }
     }
 }
