@@ -360,9 +360,7 @@ impl Settings {
         let kafka_advertised = advertised("KAFKA_ADVERTISED_ADDRESS", said.kafka_advertised_address)?;
         let grpc_advertised = advertised("AGENT_ADVERTISED_ADDRESS", said.agent_advertised_address)?;
         let on_this_machine = !store.is_remote();
-        let prices = said.cost_prices.filter(|prices| !prices.is_empty());
-        let prices = prices.unwrap_or_else(|| if on_this_machine { "free" } else { "s3-standard" }.to_owned());
-        let prices = PriceTable::parse(&prices).map_err(|error| format!("COST_PRICES: {error}"))?;
+        let prices = prices(said.cost_prices.as_deref(), on_this_machine)?;
         let (interval_ms, bytes) = if on_this_machine { (0, 1 << 20) } else { (100, 8 << 20) };
         let cache = CacheSettings { folder: said.streamhouse_cache, bytes_max: said.cache_bytes as u64 };
         let broker = BrokerSettings {
@@ -416,6 +414,13 @@ impl Settings {
             log_filter: said.rust_log,
         })
     }
+}
+
+/// What requests cost: nothing where nobody bills them, unless prices were said.
+fn prices(said: Option<&str>, on_this_machine: bool) -> Result<PriceTable, String> {
+    let usual = if on_this_machine { "free" } else { "s3-standard" };
+    let prices = said.filter(|said| !said.is_empty()).unwrap_or(usual);
+    PriceTable::parse(prices).map_err(|error| format!("COST_PRICES: {error}"))
 }
 
 /// Turns clap's report of several lines into one.
