@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 /// Ranges asked of metadata at once.
 const RANGES_PER_PLAN: u32 = 64;
 /// Ranges of one partition read at the same time.
-const READS_IN_FLIGHT: usize = 4;
+const READS_IN_FLIGHT: usize = 16;
 /// Ranges read ahead at the same time, of all partitions.
 const AHEAD_IN_FLIGHT: usize = 256;
 /// Background reads at the same time.
