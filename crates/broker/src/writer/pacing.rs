@@ -24,7 +24,8 @@ const DOUBT_TOO_MUCH: u32 = 12;
 /// Where doubt begins once it was too much.
 const DOUBT_MAX: u32 = 24;
 
-/// Counts of one lane. The counters are read without a lock: being one batch off moves a start, nothing else.
+/// Counts of one lane. The counters are read without a lock, and a batch may be counted after it was gathered: being some batches
+/// off moves a start. That the lane hears of the first batch at all must not rest on them.
 #[derive(Debug)]
 pub(crate) struct Pacing {
     /// Batches that came since the last flush was gathered.
@@ -62,7 +63,7 @@ impl Pacing {
         let collected = collected_ms(header);
         let is_less_patient = self.collected_ms.fetch_min(collected, Ordering::Relaxed) > collected;
         let arrived = self.arrived.fetch_add(1, Ordering::Relaxed) + 1;
-        arrived == 1 || is_less_patient || arrived == self.expected.load(Ordering::Relaxed)
+        is_less_patient || arrived == self.expected.load(Ordering::Relaxed)
     }
 
     /// All that waits, since `since`, is about to be gathered.

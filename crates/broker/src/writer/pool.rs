@@ -223,10 +223,16 @@ impl WriterPool {
         [FLUSH_FULL_BYTES, self.flush_bytes].map(signed).iter().any(|bound| before < *bound && after >= *bound)
     }
 
+    /// The first one is always told of: a lane with nothing to flush waits for nothing else.
     fn mark_dirty(&self, partition: Arc<Partition>) {
         let mut dirty = self.dirty.lock();
+        let is_first = dirty.since.is_none();
         dirty.since.get_or_insert_with(Instant::now);
         dirty.partitions.push_back(partition);
+        drop(dirty);
+        if is_first {
+            self.changed.notify_one();
+        }
     }
 
     /// Since when the oldest batch waits; `None` if none does.
@@ -282,3 +288,7 @@ impl Drop for Hurry<'_> {
 fn signed(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;

@@ -1,0 +1,49 @@
+//! Tests of `pool`: the lane hears of what waits.
+
+use futures::FutureExt as _;
+use segment::{OrganizationId, RecordBatchHeader};
+
+use super::*;
+
+fn partition(index: PartitionIndex) -> Arc<Partition> {
+    let lease = LeaseRow {
+        key: PartitionKey {
+            organization: OrganizationId::DEFAULT,
+            topic_id: TopicId(uuid::Uuid::from_u128(1)),
+            partition: index,
+        },
+        leader_epoch: 0,
+        next_offset: 0,
+        log_start_offset: 0,
+        last_append_time: -1,
+        last_object: String::new(),
+    };
+    Arc::new(Partition::new(&lease, Interrupted::default()))
+}
+
+fn header() -> RecordBatchHeader {
+    let record = segment::NewRecord { key: None, value: None, timestamp: 1_000, headers: Vec::new() };
+    RecordBatchHeader::parse(&segment::encode_batch(&[record], None).expect("encodes")).expect("parses")
+}
+
+/// What the lane does with news, if there are any.
+fn hears(pool: &WriterPool) -> bool {
+    pool.changed.notified().now_or_never().is_some()
+}
+
+#[test]
+fn the_lane_hears_of_the_first_partition_whatever_was_counted_before() {
+    let pool = WriterPool::new(1 << 20);
+    pool.mark_dirty(partition(0));
+    pool.pacing.arrives(&header());
+    assert!(hears(&pool));
+    assert_eq!(pool.take_dirty().len(), 1);
+    // A batch that was gathered between its place and its count.
+    pool.pacing.arrives(&header());
+    assert!(!hears(&pool));
+    pool.mark_dirty(partition(1));
+    pool.pacing.arrives(&header());
+    assert!(hears(&pool));
+    pool.mark_dirty(partition(2));
+    assert!(!hears(&pool), "the lane has planned when to flush");
+}
