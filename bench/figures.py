@@ -1,10 +1,12 @@
 """Figures: one run of the load generator, and rows of a table."""
 
+import argparse
 import json
 import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable
 
 from agent_process import ROOT
 
@@ -74,3 +76,24 @@ class Discard:
 def total(metrics: dict[str, float], name: str) -> float:
     """Sum over all series of a metric."""
     return sum(value for series, value in metrics.items() if series.partition("{")[0] == name)
+
+
+def run_scenarios(about: str, scenarios: dict[str, Callable[[float], None]], shared_by: str) -> int:
+    """The command line of a file of scenarios. Exit code 0 if everything could be measured, whatever the figures are."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scenarios", nargs="*", help=f"parts of: {'; '.join(scenarios)}")
+    parser.add_argument("--seconds", type=float, default=10, help="length of a paced run; bulk runs scale with it")
+    options = parser.parse_args()
+    failed = 0
+    for name, scenario in scenarios.items():
+        if options.scenarios and not any(part in name for part in options.scenarios):
+            continue
+        try:
+            scenario(options.seconds)
+        except Exception as error:  # the other scenarios are still worth their figures
+            failed += 1
+            print(f"{name}: not measured: {error!r}", flush=True)
+    reached = sum(row.reached is True for row in ROWS)
+    print(f"\n{os.cpu_count()} cores shared by {shared_by}; {reached} of "
+          f"{sum(row.reached is not None for row in ROWS)} targets reached")
+    return 1 if failed else 0

@@ -7,7 +7,6 @@ client is librdkafka in C (load.c) on the same cores. Yardsticks: a synced write
 into a broker that discards everything.
 """
 
-import argparse
 import atexit
 import os
 import shutil
@@ -21,7 +20,7 @@ from pathlib import Path
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from agent_process import AgentProcess
-from figures import BULK, COMMITS, IDEMPOTENT, PUTS, ROWS, TOPIC, Discard, load, record, total
+from figures import BULK, COMMITS, IDEMPOTENT, PUTS, TOPIC, Discard, load, record, run_scenarios, total
 
 # Everything is deleted at the end of all: ext4 creates files slowly for some seconds after many were deleted.
 FOLDER = tempfile.mkdtemp(prefix="streamhouse-bench-")
@@ -142,27 +141,6 @@ SCENARIOS = {
 }
 
 
-def main() -> int:
-    """Exit code 0 if everything could be measured, whatever the figures are."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scenarios", nargs="*", help=f"parts of: {'; '.join(SCENARIOS)}")
-    parser.add_argument("--seconds", type=float, default=10, help="length of a paced run; bulk runs scale with it")
-    options = parser.parse_args()
-    failed = 0
-    atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
-    for name, scenario in SCENARIOS.items():
-        if options.scenarios and not any(part in name for part in options.scenarios):
-            continue
-        try:
-            scenario(options.seconds)
-        except Exception as error:  # the other scenarios are still worth their figures
-            failed += 1
-            print(f"{name}: not measured: {error}", flush=True)
-    reached = sum(row.reached is True for row in ROWS)
-    print(f"\n{os.cpu_count()} cores shared by client and broker; {reached} of "
-          f"{sum(row.reached is not None for row in ROWS)} targets reached")
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
+    sys.exit(run_scenarios(__doc__, SCENARIOS, "client and broker"))

@@ -6,9 +6,7 @@
 with 10,000 partitions and 1,000,000 ranges. Memory is resident memory more than that of an agent without them, for each of them.
 """
 
-import argparse
 import atexit
-import os
 import shutil
 import socket
 import sqlite3
@@ -23,7 +21,7 @@ from pathlib import Path
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from agent_process import AgentProcess, raise_open_file_limit
-from figures import COMMITS, PUTS, ROWS, TOPIC, load, record, total
+from figures import COMMITS, PUTS, TOPIC, load, record, run_scenarios, total
 
 FOLDER = tempfile.mkdtemp(prefix="streamhouse-bench-")
 PARTITIONS, ACTIVE, CONNECTIONS, TOPICS, RANGES = 10_000, 1_000, 5_000, 1_000, 1_000_000
@@ -262,27 +260,6 @@ SCENARIOS = {
 }
 
 
-def main() -> int:
-    """Exit code 0 if everything could be measured, whatever the figures are."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scenarios", nargs="*", help=f"parts of: {'; '.join(SCENARIOS)}")
-    parser.add_argument("--seconds", type=float, default=10, help="length of a run")
-    options = parser.parse_args()
-    atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
-    failed = 0
-    for name, scenario in SCENARIOS.items():
-        if options.scenarios and not any(part in name for part in options.scenarios):
-            continue
-        try:
-            scenario(options.seconds)
-        except Exception as error:  # the other scenarios are still worth their figures
-            failed += 1
-            print(f"{name}: not measured: {error!r}", flush=True)
-    reached = sum(row.reached is True for row in ROWS)
-    print(f"\n{os.cpu_count()} cores shared by client and agent; {reached} of "
-          f"{sum(row.reached is not None for row in ROWS)} targets reached")
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
+    sys.exit(run_scenarios(__doc__, SCENARIOS, "client and agent"))

@@ -332,7 +332,8 @@ impl Rewriter {
     async fn decide(&self, reference: &SegmentRef, rewrite: &SegmentRewrite) -> Result<Vec<bool>, StoreError> {
         let session = self.status.session();
         let mut pause = PAUSE_MIN;
-        for _ in 0..ATTEMPTS_MAX {
+        let mut attempts = 0;
+        loop {
             match self.metadata.replace_ranges(session, rewrite).await {
                 Ok(outcomes) => {
                     let done = outcomes.iter().map(|outcome| matches!(outcome, LogChangeOutcome::Done { .. }));
@@ -343,15 +344,13 @@ impl Rewriter {
                     return self.resolve(reference, rewrite).await;
                 }
                 Err(StoreError::Fenced) => return Err(StoreError::Fenced),
+                Err(error) if attempts == ATTEMPTS_MAX => return Err(error),
                 Err(error) => tracing::debug!(%error, "a rewrite's swap did not happen, trying again"),
             }
+            attempts += 1;
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
-        self.metadata
-            .replace_ranges(session, rewrite)
-            .await
-            .map(|outcomes| outcomes.iter().map(|outcome| matches!(outcome, LogChangeOutcome::Done { .. })).collect())
     }
 
     /// Whether a swap whose reply was lost happened. Should it happen later after all, nothing is wrong: the records are the
