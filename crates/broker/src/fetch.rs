@@ -16,13 +16,13 @@ use crate::costs::{Purpose, charge};
 use crate::limits::{FETCH_BYTES_MAX, FETCH_COLD_BYTES_MAX, FETCH_WAIT_MAX};
 use crate::memory_budget::MemoryPermit;
 use crate::reader::ReadBatch;
-use crate::reader::cold::{ColdAnswer, ColdError, ColdRead};
+use crate::reader::cold::{ColdAnswer, ColdError, ColdRead, Turn};
 use crate::replica::Replica;
 use crate::waiters::Waiters;
 use crate::writer::partition::Partition;
 
 /// Partitions of one fetch that are read at the same time.
-const PARTITIONS_IN_FLIGHT: usize = 4;
+const PARTITIONS_IN_FLIGHT: usize = 16;
 
 /// Reads of one fetch that are prepared at the same time: each takes some KiB, and a consumer may ask for 10,000 partitions.
 const PARTITIONS_PREPARED: usize = 64;
@@ -195,6 +195,8 @@ struct Bounds {
     /// that fetches which wait for it hold none.
     cold_taken: AtomicUsize,
     cold_memory: OnceCell<Arc<MemoryPermit>>,
+    /// Who reads the object store, decided once.
+    cold_turn: OnceCell<Turn>,
 }
 
 impl Bounds {
@@ -204,6 +206,7 @@ impl Bounds {
             taken: AtomicUsize::new(0),
             cold_taken: AtomicUsize::new(0),
             cold_memory: OnceCell::new(),
+            cold_turn: OnceCell::new(),
         }
     }
 
@@ -216,11 +219,9 @@ impl Bounds {
         self.bytes_max.saturating_sub(self.taken()).min(wanted.max_bytes)
     }
 
-    /// Reserves up to `wanted` of what one fetch may read from the object store, for one of the partitions that read at
-    /// the same time.
+    /// Reserves up to `wanted` of what one fetch may read from the object store.
     fn reserve_cold(&self, wanted: usize) -> usize {
-        let share = wanted.min(FETCH_COLD_BYTES_MAX / PARTITIONS_IN_FLIGHT);
-        let share = share.min(FETCH_COLD_BYTES_MAX.saturating_sub(self.cold_taken.load(Ordering::Relaxed)));
+        let share = wanted.min(FETCH_COLD_BYTES_MAX.saturating_sub(self.cold_taken.load(Ordering::Relaxed)));
         self.cold_taken.fetch_add(share, Ordering::Relaxed);
         share
     }
@@ -335,15 +336,16 @@ impl Broker {
         match self.source(wanted, rack).ok_or(FetchError::NotLeader)? {
             Source::Led(partition) => {
                 let preferred_read_replica = self.preferred_replica(rack, &found.topic, wanted.partition);
-                self.read_led(&partition, wanted, preferred_read_replica, bounds).await
+                self.read_led(&partition, request, wanted, preferred_read_replica, bounds).await
             }
-            Source::Replica(replica) => self.read_replica(key, &replica, wanted, bounds).await,
+            Source::Replica(replica) => self.read_replica(key, &replica, request, wanted, bounds).await,
         }
     }
 
     async fn read_led(
         &self,
         partition: &Partition,
+        request: &FetchRequest,
         wanted: &FetchPartition,
         preferred_read_replica: Option<i32>,
         bounds: &Bounds,
@@ -389,7 +391,7 @@ impl Broker {
                     end: read.high_watermark,
                     bytes_max: left,
                 };
-                self.read_cold(cold, bounds).await?.batches
+                self.read_cold(cold, request, bounds).await?.batches
             }
         };
         Ok(read)
@@ -400,6 +402,7 @@ impl Broker {
         &self,
         key: PartitionKey,
         replica: &Replica,
+        request: &FetchRequest,
         wanted: &FetchPartition,
         bounds: &Bounds,
     ) -> Result<PartitionRead, FetchError> {
@@ -429,7 +432,7 @@ impl Broker {
                 end: read.high_watermark,
                 bytes_max: left,
             };
-            let answer = self.read_cold(cold, bounds).await?;
+            let answer = self.read_cold(cold, request, bounds).await?;
             if answer.replanned {
                 replica.forget_ranges();
             }
@@ -438,8 +441,37 @@ impl Broker {
         Ok(read)
     }
 
-    async fn read_cold(&self, wanted: ColdRead, bounds: &Bounds) -> Result<ColdAnswer, FetchError> {
-        let reserved = bounds.reserve_cold(wanted.bytes_max);
+    /// Waits until some of what a fetch wants of the object store is there, if it is on its way, and says which partitions share
+    /// this turn. They go on at the same pace, as their ranges are in the same objects.
+    async fn cold_turn(&self, request: &FetchRequest) -> Turn {
+        let is_cold = |wanted: &&FetchPartition| match self.source(wanted, request.rack.as_deref()) {
+            Some(Source::Led(partition)) => {
+                let tail = partition.tail.lock();
+                let is_old = tail.base_offset().is_none_or(|base| wanted.fetch_offset < base);
+                is_old && wanted.fetch_offset < partition.state.lock().high_watermark()
+            }
+            Some(Source::Replica(_)) => true,
+            None => false,
+        };
+        let place = |wanted: &FetchPartition| {
+            let (organization, topic_id, partition) = (request.organization, wanted.topic_id, wanted.partition);
+            (PartitionKey { organization, topic_id, partition }, wanted.fetch_offset)
+        };
+        let wanted = request.partitions.iter().filter(is_cold).take(PARTITIONS_PREPARED).map(place);
+        let wanted: Vec<_> = wanted.collect();
+        self.cold().wait_for_some(&wanted).await
+    }
+
+    async fn read_cold(
+        &self,
+        wanted: ColdRead,
+        request: &FetchRequest,
+        bounds: &Bounds,
+    ) -> Result<ColdAnswer, FetchError> {
+        let turn = bounds.cold_turn.get_or_init(|| self.cold_turn(request)).await;
+        let share = FETCH_COLD_BYTES_MAX / turn.partitions.max(1);
+        let is_later = turn.is_picky && self.cold().passes_over(wanted.key, wanted.offset);
+        let reserved = if is_later { 0 } else { bounds.reserve_cold(wanted.bytes_max.min(share)) };
         if reserved == 0 && wanted.bytes_max > 0 {
             // The rest of this answer's partitions come with the next fetch.
             return Ok(ColdAnswer { batches: Vec::new(), replanned: false });

@@ -85,6 +85,11 @@ impl DiskCache {
         Self(None)
     }
 
+    /// Whether there is one.
+    pub(crate) const fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Opens the folder; what is in it is listed in the background. A folder that cannot be used is no reason not to start.
     pub(crate) async fn open(
         settings: Option<&CacheSettings>,

@@ -27,15 +27,17 @@ use crate::metrics::Metrics;
 /// Ranges asked of metadata at once.
 const RANGES_PER_PLAN: u32 = 64;
 /// Ranges of one partition read at the same time.
-const READS_IN_FLIGHT: usize = 4;
+const READS_IN_FLIGHT: usize = 16;
 /// Ranges read ahead at the same time, of all partitions.
-const AHEAD_IN_FLIGHT: usize = 32;
+const AHEAD_IN_FLIGHT: usize = 256;
 /// Background reads at the same time.
 const BACKGROUND_IN_FLIGHT: usize = 2;
 /// How often a plan is made anew because its objects are gone.
 pub(crate) const REPLANS_MAX: usize = 3;
 /// Reads of bytes that do not verify.
 const ATTEMPTS_MAX: usize = 2;
+/// A fetch that finds this much there does not wait for what is on its way.
+const ENOUGH_BYTES: usize = 1 << 20;
 /// Checked on the runtime's workers up to this size: some 10 µs.
 const INLINE_BYTES_MAX: usize = 64 * 1024;
 
@@ -91,6 +93,15 @@ pub(crate) struct ColdAnswer {
     pub(crate) batches: Vec<ReadBatch>,
     /// What was told, or known from before, was old.
     pub(crate) replanned: bool,
+}
+
+/// How a fetch goes on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    /// Partitions that share it.
+    pub(crate) partitions: usize,
+    /// The others come with a later one.
+    pub(crate) is_picky: bool,
 }
 
 /// Bounds on the memory of one [`ColdReader`], in bytes.
@@ -157,6 +168,48 @@ impl ColdReader {
         Arc::new(self.answers.acquire(bytes.min(FETCH_COLD_BYTES_MAX)).await)
     }
 
+    /// Waits while too little of what these readers want next is there, and the rest of it on its way. What a fetch should do
+    /// then: read what is there alone, or whatever is wanted.
+    pub(crate) async fn wait_for_some(self: &Arc<Self>, wanted: &[(PartitionKey, Offset)]) -> Turn {
+        let everything = Turn { partitions: wanted.len(), is_picky: false };
+        let (mut known, mut begun) = (Vec::with_capacity(wanted.len()), 0);
+        for (key, offset) in wanted {
+            let next = self.readers.lock().next_of(*key, *offset).cloned();
+            let Some(row) = next else { continue };
+            begun += usize::from(self.begin_ahead(key.topic_id, &row));
+            known.push((id_of(&row), bytes_of(&row)));
+        }
+        let strangers = wanted.len() - known.len();
+        loop {
+            let settled = self.ranges.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            let (mut there, mut bytes_there, mut on_their_way) = (0, 0, 0);
+            for (id, bytes) in &known {
+                match self.ranges.state(id) {
+                    Some(true) => (there, bytes_there) = (there + 1, bytes_there + bytes),
+                    Some(false) => on_their_way += 1,
+                    None => {}
+                }
+            }
+            if bytes_there >= ENOUGH_BYTES || strangers > 0 && there > 0 {
+                return Turn { partitions: there + strangers, is_picky: true };
+            }
+            // What failed is read once more by the fetch itself, whose client hears why.
+            if strangers > 0 || on_their_way == 0 || there + on_their_way < begun {
+                return everything;
+            }
+            settled.await;
+        }
+    }
+
+    /// Whether a fetch with enough to answer passes over a reader because what it wants next is not there: some times in a row at
+    /// most.
+    pub(crate) fn passes_over(&self, key: PartitionKey, offset: Offset) -> bool {
+        let is_late = |row: &RangeRow| self.ranges.peek(&id_of(row)).is_none();
+        self.readers.lock().passes_over(key, offset, is_late)
+    }
+
     /// Batches from the one that holds the offset on.
     pub(crate) async fn read(
         self: &Arc<Self>,
@@ -173,8 +226,9 @@ impl ColdReader {
         let mut replans = 0;
         let batches = loop {
             let planned = self.plan(&mut reader, &wanted).await?;
+            let planned = self.there(&reader, planned, wanted.bytes_max);
             if replans == 0 {
-                self.read_ahead(&mut reader, planned, &wanted, self.ahead_max() / active.max(2));
+                self.read_ahead(&mut reader, planned, &wanted, self.ahead_max() / active);
             }
             match self.read_planned(reader.rows.iter().take(planned), &wanted).await {
                 Err(ColdError::Gone(object_key)) if replans < REPLANS_MAX => {
@@ -186,7 +240,11 @@ impl ColdReader {
             }
         };
         let mut batches = take_fitting(batches.into_iter(), wanted.bytes_max);
-        reader.ended(wanted.offset, batches.last().map_or(wanted.offset, |batch| batch.header.next_offset()));
+        let end = batches.last().map_or(wanted.offset, |batch| batch.header.next_offset());
+        if let Some(row) = reader.rows.iter().find(|row| row.next_offset > end && row.base_offset < end) {
+            self.ranges.renew(&id_of(row));
+        }
+        reader.ended(wanted.offset, end);
         self.readers.lock().put(wanted.key, reader);
         for batch in &mut batches {
             let bytes = std::mem::take(&mut batch.slices[0]);
@@ -236,6 +294,14 @@ impl ColdReader {
         Ok(up_to(reader.rows.iter().take_while(|row| row.base_offset < wanted.end), wanted.bytes_max))
     }
 
+    /// How many of the planned ranges to answer with: those that are there, if they are worth it. Then nobody waits for the rest.
+    fn there(&self, reader: &Reader, planned: usize, bytes_max: usize) -> usize {
+        let is_there = |row: &&RangeRow| self.ranges.peek(&id_of(row)).is_some();
+        let there = reader.rows.iter().take(planned).take_while(is_there);
+        let (count, bytes) = there.fold((0, 0), |(count, bytes), row| (count + 1, bytes + bytes_of(row)));
+        if count > 0 && bytes >= ENOUGH_BYTES.min(bytes_max / 2) { count } else { planned }
+    }
+
     async fn read_planned(
         &self,
         rows: impl Iterator<Item = &RangeRow>,
@@ -270,10 +336,10 @@ impl ColdReader {
         let mut window = reader.begins(wanted.offset, now, window_max);
         for row in reader.rows.iter().skip(planned).take_while(|row| row.base_offset < wanted.end) {
             let bytes = bytes_of(row);
-            if bytes > window || !self.begin_ahead(wanted.key.topic_id, row) {
+            if bytes / 2 > window || !self.begin_ahead(wanted.key.topic_id, row) {
                 break;
             }
-            window -= bytes;
+            window = window.saturating_sub(bytes);
         }
     }
 

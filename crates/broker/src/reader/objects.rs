@@ -22,6 +22,9 @@ use crate::metrics::Metrics;
 
 /// An object up to this size is read whole.
 const OBJECT_BYTES_SMALL: u64 = 1 << 20;
+/// A range of this size is worth a request of its own where no disk keeps the rest of its blocks: its readers are often further
+/// apart than the blocks that memory holds.
+const RANGE_BYTES_LARGE: u64 = BLOCK_BYTES / 16;
 /// Largest range: what one flush may hold (`FLUSH_BYTES` is at most 1 GiB), and some.
 const RANGE_BYTES_MAX: u64 = 2 << 30;
 /// Blocks that memory must have room for.
@@ -77,7 +80,7 @@ impl Objects {
     /// `bytes_max`: blocks in memory; twice as much is in flight for consumers, and ahead of them, at most.
     pub(super) fn new(store: Operator, disk: DiskCache, metrics: Arc<Metrics>, bytes_max: usize) -> Self {
         let gets = [2 * bytes_max, 2 * bytes_max, bytes_max / 2].map(MemoryBudget::new);
-        Self { store, disk, metrics, blocks: SingleFlight::new(bytes_max), sharing: Mutex::default(), gets }
+        Self { store, disk, metrics, blocks: SingleFlight::of_loaded(bytes_max), sharing: Mutex::default(), gets }
     }
 
     /// The bytes of a range.
@@ -120,6 +123,9 @@ impl Objects {
             return false;
         }
         let wanted = place.range.end - place.range.start;
+        if wanted >= RANGE_BYTES_LARGE && !self.disk.is_on() {
+            return false;
+        }
         place.object_bytes <= OBJECT_BYTES_SMALL || 2 * wanted >= block_bytes || self.sharing.lock().is_shared(row)
     }
 
@@ -142,8 +148,9 @@ impl Objects {
         }
         let Block { bytes, on_disk } =
             entered.loading.cell.get_or_try_init(|| self.load_block(&block, class)).await?.clone();
-        if on_disk {
-            self.blocks.forget(&block);
+        match on_disk {
+            true => self.blocks.forget(&block),
+            false => entered.loading.loaded(),
         }
         Ok(bytes)
     }

@@ -13,7 +13,9 @@ use tokio::time::Instant;
 /// Readers that are remembered.
 const READERS_MAX: usize = 512;
 /// How much is read ahead at first, in parts of what the reader takes at once.
-const FIRST_WINDOW: usize = 2;
+const FIRST_WINDOW: usize = 4;
+/// Fetches in a row that a reader may be passed over by.
+const PASSED_OVER_MAX: u32 = 8;
 /// One that was not seen for longer needs no share.
 const ACTIVE: Duration = Duration::from_secs(5);
 
@@ -28,6 +30,8 @@ pub(super) struct Reader {
     pub(super) window: usize,
     /// The ranges from `from` on, without a gap, as far as they are known.
     pub(super) rows: VecDeque<RangeRow>,
+    /// Fetches that went on without it since.
+    passed_over: u32,
     /// When it was put back last.
     seen: Option<Instant>,
 }
@@ -44,7 +48,7 @@ impl Readers {
     pub(super) fn take(&mut self, key: PartitionKey, offset: Offset) -> Reader {
         let known = self.of.get_mut(&key);
         let found = known.and_then(|known| {
-            let position = known.iter().position(|reader| reader.from <= offset && offset <= reader.to)?;
+            let position = known.iter().position(|reader| reader.is_at(offset))?;
             Some(known.swap_remove(position))
         });
         let Some(mut reader) = found else {
@@ -54,6 +58,27 @@ impl Readers {
         let passed = reader.rows.partition_point(|row| row.next_offset <= offset);
         reader.rows.drain(..passed);
         reader
+    }
+
+    /// The first range that the reader which goes on at `offset` will want, if that is known.
+    pub(super) fn next_of(&self, key: PartitionKey, offset: Offset) -> Option<&RangeRow> {
+        let reader = self.of.get(&key)?.iter().find(|reader| reader.is_at(offset))?;
+        reader.rows.iter().find(|row| row.next_offset > offset)
+    }
+
+    /// Whether a fetch goes on without the reader at `offset`, as the first range it wants is late: not for ever.
+    pub(super) fn passes_over(
+        &mut self,
+        key: PartitionKey,
+        offset: Offset,
+        is_late: impl Fn(&RangeRow) -> bool,
+    ) -> bool {
+        let mut known = self.of.get_mut(&key).into_iter().flatten();
+        let Some(reader) = known.find(|reader| reader.is_at(offset)) else { return false };
+        let next = reader.rows.iter().find(|row| row.next_offset > offset);
+        let passes = reader.passed_over < PASSED_OVER_MAX && next.is_some_and(is_late);
+        reader.passed_over = if passes { reader.passed_over + 1 } else { 0 };
+        passes
     }
 
     /// Puts it back after a read. The one that was not seen for longest makes room.
@@ -87,6 +112,11 @@ impl Readers {
 }
 
 impl Reader {
+    /// Whether a read from there may be its next.
+    fn is_at(&self, offset: Offset) -> bool {
+        self.from <= offset && offset <= self.to
+    }
+
     /// A read of `bytes` from `offset` begins: how many bytes after it to read ahead, at most `window_max`.
     pub(super) fn begins(&mut self, offset: Offset, bytes: usize, window_max: usize) -> usize {
         let goes_on = offset > self.from && offset <= self.to;
@@ -125,15 +155,37 @@ mod tests {
         let mut readers = Readers::default();
         assert_eq!(read(&mut readers, 0, 10), 0);
         assert_eq!(read(&mut readers, 0, 10), 0, "the same again");
-        assert_eq!(read(&mut readers, 10, 20), 200);
-        assert_eq!(read(&mut readers, 15, 30), 400, "the client took less than was read");
+        assert_eq!(read(&mut readers, 10, 20), 400);
+        assert_eq!(read(&mut readers, 15, 30), 800, "the client took less than was read");
         for _ in 0..5 {
             readers.put(key(0), Reader::default());
         }
-        assert_eq!(read(&mut readers, 30, 40), 800);
-        assert_eq!(read(&mut readers, 40, 50), 1000, "bounded");
+        assert_eq!(read(&mut readers, 30, 50), 1000, "bounded");
         assert_eq!(read(&mut readers, 500, 510), 0, "somewhere else: another reader");
         assert_eq!(read(&mut readers, 50, 60), 1000, "which does not disturb the first");
+    }
+
+    #[test]
+    fn a_reader_whose_range_is_late_is_not_passed_over_for_ever() {
+        let mut readers = Readers::default();
+        assert!(!readers.passes_over(key(0), 0, |_| true), "nobody knows what it wants");
+        let row = RangeRow {
+            base_offset: 0,
+            next_offset: 10,
+            leader_epoch: 0,
+            object_key: "org-1/flush/7/a".to_owned(),
+            byte_start: 8,
+            byte_len: 10,
+            checksum: 0,
+            max_timestamp: 0,
+            object_bytes: 100,
+        };
+        readers.put(key(0), Reader { rows: [row].into(), ..Reader::default() });
+        assert!(!readers.passes_over(key(0), 0, |_| false));
+        for _ in 0..3 {
+            assert!((0..PASSED_OVER_MAX).all(|_| readers.passes_over(key(0), 0, |_| true)));
+            assert!(!readers.passes_over(key(0), 0, |_| true));
+        }
     }
 
     #[test]

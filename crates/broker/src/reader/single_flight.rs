@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 use tokio::time::Instant;
 
 /// What an entry costs beside its bytes.
@@ -20,7 +20,11 @@ const AHEAD_MAX: Duration = Duration::from_secs(5);
 /// See the module.
 pub(super) struct SingleFlight<K, T> {
     bytes_max: usize,
+    /// Whether what is being loaded counts; else somebody else bounds it, and [`Loading::loaded`] counts it.
+    from_start: bool,
     state: Mutex<State<K, T>>,
+    /// Told whenever a load ends, however it does.
+    pub(super) settled: Notify,
 }
 
 struct State<K, T> {
@@ -36,6 +40,8 @@ struct State<K, T> {
 struct Entry<T> {
     cell: Arc<OnceCell<T>>,
     bytes: usize,
+    /// In `used`.
+    counted: bool,
     /// Loaded ahead, and not wanted yet.
     ahead: bool,
     uses: u32,
@@ -59,10 +65,20 @@ pub(super) struct Evicted {
 }
 
 impl<K: Clone + Eq + Hash, T: Clone> SingleFlight<K, T> {
+    /// What is being loaded counts.
     pub(super) fn new(bytes_max: usize) -> Arc<Self> {
+        Self::with(bytes_max, true)
+    }
+
+    /// Only what is loaded counts: those who load have a bound of their own.
+    pub(super) fn of_loaded(bytes_max: usize) -> Arc<Self> {
+        Self::with(bytes_max, false)
+    }
+
+    fn with(bytes_max: usize, from_start: bool) -> Arc<Self> {
         let (order, order_ahead) = (VecDeque::new(), VecDeque::new());
         let state = State { entries: HashMap::new(), order, used: 0, order_ahead, ahead: 0 };
-        Arc::new(Self { bytes_max, state: Mutex::new(state) })
+        Arc::new(Self { bytes_max, from_start, state: Mutex::new(state), settled: Notify::new() })
     }
 
     pub(super) const fn bytes_max(&self) -> usize {
@@ -85,7 +101,7 @@ impl<K: Clone + Eq + Hash, T: Clone> SingleFlight<K, T> {
             let loading = Loading { of: Arc::clone(self), key, cell };
             return Entered { loading, was_ahead, is_shared, evicted: Vec::new() };
         }
-        let (cell, evicted) = state.insert(key.clone(), bytes, false, self.bytes_max);
+        let (cell, evicted) = state.insert(key.clone(), bytes, false, self);
         let loading = Loading { of: Arc::clone(self), key, cell };
         Entered { loading, was_ahead: 0, is_shared: false, evicted }
     }
@@ -107,7 +123,7 @@ impl<K: Clone + Eq + Hash, T: Clone> SingleFlight<K, T> {
             let Some(oldest) = is_old.then(|| state.pop_ahead()).flatten() else { return Err(Ahead::IsFull) };
             stale.push(oldest);
         }
-        let (cell, mut evicted) = state.insert(key.clone(), bytes, true, self.bytes_max);
+        let (cell, mut evicted) = state.insert(key.clone(), bytes, true, self);
         evicted.append(&mut stale);
         let loading = Loading { of: Arc::clone(self), key: key.clone(), cell };
         Ok(Entered { loading, was_ahead: 0, is_shared: false, evicted })
@@ -120,6 +136,21 @@ impl<K: Clone + Eq + Hash, T: Clone> SingleFlight<K, T> {
 
     pub(super) fn contains(&self, key: &K) -> bool {
         self.state.lock().entries.contains_key(key)
+    }
+
+    /// Whether it is loaded; `None`: nobody loads it.
+    pub(super) fn state(&self, key: &K) -> Option<bool> {
+        self.state.lock().entries.get(key).map(|entry| entry.cell.initialized())
+    }
+
+    /// It will be wanted again soon: what was wanted since goes before it.
+    pub(super) fn renew(&self, key: &K) {
+        let mut state = self.state.lock();
+        if let Some(at) = state.order.iter().rposition(|known| known == key)
+            && let Some(key) = state.order.remove(at)
+        {
+            state.order.push_back(key);
+        }
     }
 
     /// Forgets what was loaded.
@@ -152,6 +183,19 @@ pub(super) struct Loading<K: Clone + Eq + Hash, T> {
     pub(super) cell: Arc<OnceCell<T>>,
 }
 
+impl<K: Clone + Eq + Hash, T: Clone> Loading<K, T> {
+    /// It is loaded: it counts from now on, and what is older makes room.
+    pub(super) fn loaded(&self) {
+        let mut state = self.of.state.lock();
+        let Some(entry) = state.entries.get_mut(&self.key) else { return };
+        if !std::mem::replace(&mut entry.counted, true) {
+            let bytes = charge(entry.bytes);
+            state.used = state.used.saturating_add(bytes);
+            state.evict(self.of.bytes_max);
+        }
+    }
+}
+
 impl<K: Clone + Eq + Hash, T> Drop for Loading<K, T> {
     fn drop(&mut self) {
         if !self.cell.initialized() {
@@ -162,20 +206,28 @@ impl<K: Clone + Eq + Hash, T> Drop for Loading<K, T> {
                 state.remove(&self.key);
             }
         }
+        self.of.settled.notify_waiters();
     }
 }
 
 impl<K: Clone + Eq + Hash, T> State<K, T> {
-    fn insert(&mut self, key: K, bytes: usize, ahead: bool, bytes_max: usize) -> (Arc<OnceCell<T>>, Vec<Evicted>) {
-        self.used = self.used.saturating_add(charge(bytes));
-        let evicted = self.evict(bytes_max);
+    fn insert(
+        &mut self,
+        key: K,
+        bytes: usize,
+        ahead: bool,
+        of: &SingleFlight<K, T>,
+    ) -> (Arc<OnceCell<T>>, Vec<Evicted>) {
+        let counted = of.from_start;
+        self.used = self.used.saturating_add(if counted { charge(bytes) } else { 0 });
+        let evicted = self.evict(of.bytes_max);
         let cell = Arc::new(OnceCell::new());
         self.ahead += if ahead { bytes } else { 0 };
         match ahead {
             true => self.order_ahead.push_back((key.clone(), Instant::now())),
             false => self.order.push_back(key.clone()),
         }
-        self.entries.insert(key, Entry { cell: Arc::clone(&cell), bytes, ahead, uses: u32::from(!ahead) });
+        self.entries.insert(key, Entry { cell: Arc::clone(&cell), bytes, counted, ahead, uses: u32::from(!ahead) });
         (cell, evicted)
     }
 
@@ -213,7 +265,7 @@ impl<K: Clone + Eq + Hash, T> State<K, T> {
 
     fn take(&mut self, key: &K) -> Option<Entry<T>> {
         let entry = self.entries.remove(key)?;
-        self.used = self.used.saturating_sub(charge(entry.bytes));
+        self.used = self.used.saturating_sub(if entry.counted { charge(entry.bytes) } else { 0 });
         self.ahead -= if entry.ahead { entry.bytes } else { 0 };
         Some(entry)
     }

@@ -116,3 +116,30 @@ async fn what_is_read_ahead_stays_while_anything_else_can_go_and_not_for_ever() 
     let entered = flights.enter_ahead(&5, 10, 20).expect("begins");
     assert_eq!(entered.evicted.iter().map(|gone| gone.uses).collect::<Vec<_>>(), [0], "nobody came");
 }
+
+#[tokio::test]
+async fn what_is_renewed_outlives_what_was_wanted_since() {
+    let flights = of(2 * charge(10));
+    load(&flights, 1, 10).await;
+    load(&flights, 2, 10).await;
+    flights.renew(&1);
+    flights.renew(&7);
+    load(&flights, 3, 10).await;
+    assert!(flights.contains(&1) && !flights.contains(&2));
+}
+
+#[tokio::test]
+async fn what_is_being_loaded_does_not_crowd_out_what_is_there_if_only_that_counts() {
+    let flights: Arc<SingleFlight<u32, u32>> = SingleFlight::of_loaded(2 * charge(10));
+    let enter = |key| flights.enter(key, 10).loading;
+    let loading: Vec<_> = (0..5).map(enter).collect();
+    assert_eq!(flights.counts(), (5, 5, 0, 0));
+    for (key, loading) in (0..).zip(&loading) {
+        loading.cell.set(key).expect("the first");
+        loading.loaded();
+        loading.loaded();
+    }
+    assert_eq!(flights.counts(), (2, 2, 2 * charge(10), 0));
+    drop(enter(7));
+    assert_eq!(flights.counts(), (2, 2, 2 * charge(10), 0), "it was not loaded");
+}

@@ -28,6 +28,9 @@ struct State {
     reads: AtomicUsize,
     read_bytes: AtomicUsize,
     read_ms: AtomicUsize,
+    /// The same for each 20th.
+    long_read_ms: AtomicUsize,
+    reads_begun: AtomicUsize,
 }
 
 impl Gate {
@@ -43,6 +46,8 @@ impl Gate {
             reads: AtomicUsize::new(0),
             read_bytes: AtomicUsize::new(0),
             read_ms: AtomicUsize::new(0),
+            long_read_ms: AtomicUsize::new(0),
+            reads_begun: AtomicUsize::new(0),
         }))
     }
 
@@ -83,7 +88,14 @@ impl Gate {
 
     /// Lets each segment read take so long from now on.
     pub(crate) fn slow_reads(&self, each: std::time::Duration) {
-        self.0.read_ms.store(usize::try_from(each.as_millis()).expect("small"), Ordering::SeqCst);
+        self.uneven_reads(each, each);
+    }
+
+    /// The same, and each 20th so `long`.
+    pub(crate) fn uneven_reads(&self, each: std::time::Duration, long: std::time::Duration) {
+        let ms = |time: std::time::Duration| usize::try_from(time.as_millis()).expect("small");
+        self.0.read_ms.store(ms(each), Ordering::SeqCst);
+        self.0.long_read_ms.store(ms(long), Ordering::SeqCst);
     }
 
     /// Segment reads that were answered since the last call, and their bytes.
@@ -214,7 +226,9 @@ impl GatedReader {
     async fn count(&self, range: BytesRange) {
         let state = &self.gate.0;
         if self.is_segment {
-            let takes = state.read_ms.load(Ordering::SeqCst) as u64;
+            let is_long = state.reads_begun.fetch_add(1, Ordering::SeqCst) % 20 == 19;
+            let takes = if is_long { &state.long_read_ms } else { &state.read_ms };
+            let takes = takes.load(Ordering::SeqCst) as u64;
             tokio::time::sleep(std::time::Duration::from_millis(takes)).await;
             let bytes = range.size().and_then(|size| usize::try_from(size).ok()).expect("a range with an end");
             state.reads.fetch_add(1, Ordering::SeqCst);

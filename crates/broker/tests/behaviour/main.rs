@@ -8,6 +8,7 @@ mod ambiguous_commits;
 mod append_rules;
 mod breakdown;
 mod cancellation;
+mod catch_up;
 mod cold_reads;
 mod crowds;
 mod fetching;
