@@ -32,8 +32,8 @@ TAKING = ("queued.max.messages.kbytes=65536", "fetch.message.max.bytes=4194304")
 GET_BYTES, PUT_BYTES = "streamhouse_object_get_bytes_total", "streamhouse_object_put_bytes_total"
 RANGE_BYTES, PARALLEL = 4 << 20, 16
 READERS = 4
-# An eighth of it is the tail: room for all that a run reads back.
-IN_MEMORY, DEFAULT_MEMORY = {"MEMORY_BYTES": "8GiB"}, {"MEMORY_BYTES": "256MiB"}
+# An eighth of it is the tail: room for all that a run of up to 17 s reads back.
+IN_MEMORY, DEFAULT_MEMORY = {"MEMORY_BYTES": "16GiB"}, {"MEMORY_BYTES": "256MiB"}
 
 
 def loading(kind: str, address: str, topic: str, records: int, *arguments: object) -> subprocess.Popen:
@@ -116,7 +116,7 @@ def plain_gets(store: S3) -> float:
 
 def catch_up(scenario: str, latencies: str, seconds: float) -> None:
     """One consumer of all partitions, from the beginning, of a fresh agent."""
-    records = int(60_000 * seconds)
+    records = int(120_000 * seconds)
     with one_agent(IN_MEMORY) as (store, agent):
         fill(agent, TOPIC, records)
         client = loaded(loading("consume", agent.kafka, TOPIC, records, *TAKING))["per_second"] * RECORD_BYTES / 1e6
