@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 
 import boto3
@@ -140,17 +141,30 @@ class Cluster:
     def __init__(self, folder: Path, agents: int, lease_s: float, store: str = "folder", apart: bool = False,
                  settings: dict[str, str] | None = None):
         self.folder, self.lease_s = folder, lease_s
-        self.network = Network() if apart else None
         self.hosts: dict[AgentProcess, Host] = {}
+        self.agents: list[AgentProcess] = []
+        self._ends = ExitStack()
+        try:
+            self._begin(agents, store, apart, settings or {})
+        except BaseException:
+            self.end()
+            raise
+
+    def _begin(self, agents: int, store: str, apart: bool, settings: dict[str, str]) -> None:
+        self.network = self._ended(Network()) if apart else None
         self.database_host, self.store_host = ((self.network.add("database", DATABASE), self.network.add("store", STORE))
                                                if self.network else (None, None))
-        self.postgres = Postgres(self.database_host)
-        self.store = STORES[store](folder, self.store_host)
-        self._shared = {"METADATA_STORE": self.postgres.url, "LEASE_DURATION": str(lease_s),
-                        "RUST_LOG": os.environ.get("RUST_LOG", "info"), **self.store.settings, **(settings or {})}
-        self.agents: list[AgentProcess] = []
+        self.postgres = self._ended(Postgres(self.database_host))
+        self.store = self._ended(STORES[store](self.folder, self.store_host))
+        self._shared = {"METADATA_STORE": self.postgres.url, "LEASE_DURATION": str(self.lease_s),
+                        "RUST_LOG": os.environ.get("RUST_LOG", "info"), **self.store.settings, **settings}
         for _ in range(agents):
             self.add()
+
+    def _ended(self, part):
+        """What is begun here ends with the cluster, in whatever way that ends; what was begun last ends first."""
+        self._ends.callback(part.end)
+        return part
 
     def add(self, settings: dict[str, str] | None = None) -> AgentProcess:
         """One more agent, not started, with settings of its own."""
@@ -162,6 +176,7 @@ class Cluster:
         agent = AgentProcess(self.folder / name, settings={**self._shared, "AGENT_ID": name, **(settings or {})}, **where)
         if self.network:
             self.hosts[agent] = host
+        self._ends.callback(agent.kill)
         self.agents.append(agent)
         return agent
 
@@ -199,13 +214,8 @@ class Cluster:
         return [line.split("\t") for line in out.splitlines() if line]
 
     def end(self) -> None:
-        """Ends everything that was started."""
-        for agent in self.agents:
-            agent.kill()
-        self.store.end()
-        self.postgres.end()
-        if self.network:
-            self.network.end()
+        """Ends everything that was started, also if some of it cannot be ended."""
+        self._ends.close()
 
 
 def audit(cluster: Cluster) -> list[str]:

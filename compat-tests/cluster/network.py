@@ -101,6 +101,8 @@ class Network:
     def end(self) -> None:
         """Takes it down; the programs in it have ended."""
         for host in self._hosts:
+            # At once: a namespace takes its devices with it some time later, when the next network may want their names.
+            _run("ip", "link", "del", f"veth{host.address.rpartition('.')[2]}")
             _run("ip", "netns", "del", host.name)
         _run("ip", "link", "del", BRIDGE)
         _run("umount", "/run/netns")

@@ -10,6 +10,7 @@ without an ack of the idempotent producers on any partition.
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -98,8 +99,9 @@ def run(name: str, options: argparse.Namespace) -> list[str]:
     folder = Path(tempfile.mkdtemp(prefix="streamhouse-cluster-"))
     print(f"cluster: {name} on {kind}, seed {options.seed}: {scenario.run.__doc__.splitlines()[0]}", flush=True)
     began = time.monotonic()
-    cluster = Cluster(folder, options.agents, options.lease or scenario.lease_s, kind, scenario.apart, scenario.settings)
+    cluster = None
     try:
+        cluster = Cluster(folder, options.agents, options.lease or scenario.lease_s, kind, scenario.apart, scenario.settings)
         scenario.prepare(cluster)
         cluster.start()
         admin = AdminClient({"bootstrap.servers": cluster.kafka, "log_level": 0})
@@ -111,7 +113,8 @@ def run(name: str, options: argparse.Namespace) -> list[str]:
     except Exception as error:  # the folder is kept for whoever looks at it
         complaints = [f"{type(error).__name__}: {error}"]
     finally:
-        cluster.end()
+        if cluster:
+            cluster.end()
     print(f"    took {time.monotonic() - began:.0f} s", flush=True)
     if complaints:
         print(f"cluster: FAIL {name}, seed {options.seed}, {len(complaints)} complaints, data kept in {folder}")
@@ -145,6 +148,8 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Exit code 1 if any scenario has a complaint. One that needs a network that cannot be made here is said to be not run."""
     options = parse()
+    # What was started ends although this is told to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
     possible = network.is_possible()
     if possible and any(SCENARIOS[name].apart for name in options.scenarios):
         network.enter()

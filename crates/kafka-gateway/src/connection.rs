@@ -178,12 +178,13 @@ impl Replies {
             let reply = &mut self.current.insert(next).reply;
             let reply = match poll!(&mut *reply) {
                 std::task::Poll::Ready(reply) => reply,
-                std::task::Poll::Pending => {
-                    if outbox.waiting() > 0 && outbox.flush().await.is_err() {
-                        return End::HungUp;
-                    }
-                    reply.await
+                // The reply goes on while the client takes its time: others may wait for what it reads.
+                std::task::Poll::Pending if outbox.waiting() > 0 => {
+                    let reply = async { Ok(reply.await) };
+                    let Ok(((), reply)) = tokio::try_join!(outbox.flush(), reply) else { return End::HungUp };
+                    reply
                 }
+                std::task::Poll::Pending => reply.await,
             };
             self.current = None;
             match reply {
@@ -222,3 +223,7 @@ fn finish_alone(left: Vec<InFlight>) {
         });
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

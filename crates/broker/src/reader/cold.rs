@@ -5,6 +5,7 @@
 //! plan is old (rewrites and garbage collection replace objects): it is made again from metadata, a few times.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -13,6 +14,7 @@ use opendal::Operator;
 use parking_lot::Mutex;
 use segment::{FormatError, Offset, PartitionKey, RecordBatchHeader, TopicId};
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
 use super::objects::{Class, Found, Objects};
 use super::read_ahead::{Reader, Readers};
@@ -38,6 +40,8 @@ pub(crate) const REPLANS_MAX: usize = 3;
 const ATTEMPTS_MAX: usize = 2;
 /// A fetch that finds this much there does not wait for what is on its way.
 const ENOUGH_BYTES: usize = 1 << 20;
+/// How long it waits for that: no store is so slow, but whoever loads may not get to it.
+const SOME_WITHIN: Duration = Duration::from_secs(1);
 /// Checked on the runtime's workers up to this size: some 10 µs.
 const INLINE_BYTES_MAX: usize = 64 * 1024;
 
@@ -179,7 +183,7 @@ impl ColdReader {
             begun += usize::from(self.begin_ahead(key.topic_id, &row));
             known.push((id_of(&row), bytes_of(&row)));
         }
-        let strangers = wanted.len() - known.len();
+        let (strangers, deadline) = (wanted.len() - known.len(), Instant::now() + SOME_WITHIN);
         loop {
             let settled = self.ranges.settled.notified();
             tokio::pin!(settled);
@@ -199,7 +203,9 @@ impl ColdReader {
             if strangers > 0 || on_their_way == 0 || there + on_their_way < begun {
                 return everything;
             }
-            settled.await;
+            if timeout_at(deadline, settled).await.is_err() {
+                return if there > 0 { Turn { partitions: there, is_picky: true } } else { everything };
+            }
         }
     }
 

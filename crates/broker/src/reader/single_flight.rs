@@ -45,6 +45,8 @@ struct Entry<T> {
     /// Loaded ahead, and not wanted yet.
     ahead: bool,
     uses: u32,
+    /// [`Loading`]s of it that live.
+    wanting: usize,
 }
 
 /// What happened while an entry was entered.
@@ -92,6 +94,7 @@ impl<K: Clone + Eq + Hash, T: Clone> SingleFlight<K, T> {
             let was_ahead = if std::mem::take(&mut entry.ahead) { entry.bytes } else { 0 };
             let is_shared = entry.uses > 0;
             entry.uses += 1;
+            entry.wanting += 1;
             let cell = Arc::clone(&entry.cell);
             if was_ahead > 0 {
                 state.ahead -= was_ahead;
@@ -198,14 +201,17 @@ impl<K: Clone + Eq + Hash, T: Clone> Loading<K, T> {
 
 impl<K: Clone + Eq + Hash, T> Drop for Loading<K, T> {
     fn drop(&mut self) {
-        if !self.cell.initialized() {
-            let mut state = self.of.state.lock();
-            let is_ours = state.entries.get(&self.key).is_some_and(|entry| Arc::ptr_eq(&entry.cell, &self.cell));
-            // One is the map's, one is this.
-            if is_ours && Arc::strong_count(&self.cell) <= 2 {
-                state.remove(&self.key);
-            }
+        let mut state = self.of.state.lock();
+        let ours = state.entries.get_mut(&self.key).filter(|entry| Arc::ptr_eq(&entry.cell, &self.cell));
+        // Counted under the lock: of two that give up at the same time one is the last.
+        let is_last = ours.is_some_and(|entry| {
+            entry.wanting -= 1;
+            entry.wanting == 0
+        });
+        if is_last && !self.cell.initialized() {
+            state.remove(&self.key);
         }
+        drop(state);
         self.of.settled.notify_waiters();
     }
 }
@@ -227,7 +233,8 @@ impl<K: Clone + Eq + Hash, T> State<K, T> {
             true => self.order_ahead.push_back((key.clone(), Instant::now())),
             false => self.order.push_back(key.clone()),
         }
-        self.entries.insert(key, Entry { cell: Arc::clone(&cell), bytes, counted, ahead, uses: u32::from(!ahead) });
+        let entry = Entry { cell: Arc::clone(&cell), bytes, counted, ahead, uses: u32::from(!ahead), wanting: 1 };
+        self.entries.insert(key, entry);
         (cell, evicted)
     }
 

@@ -143,3 +143,22 @@ async fn what_is_being_loaded_does_not_crowd_out_what_is_there_if_only_that_coun
     drop(enter(7));
     assert_eq!(flights.counts(), (2, 2, 2 * charge(10), 0), "it was not loaded");
 }
+
+#[test]
+fn two_that_give_up_at_the_same_time_leave_nothing() {
+    let flights = of(1 << 20);
+    let together = std::sync::Barrier::new(2);
+    for key in 0..20_000 {
+        let (one, other) = (flights.enter(key, 10).loading, flights.enter(key, 10).loading);
+        std::thread::scope(|scope| {
+            for loading in [one, other] {
+                let together = &together;
+                scope.spawn(move || {
+                    together.wait();
+                    drop(loading);
+                });
+            }
+        });
+        assert!(!flights.contains(&key), "nobody loads {key}, and all would wait for it");
+    }
+}

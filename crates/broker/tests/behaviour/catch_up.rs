@@ -119,3 +119,31 @@ async fn a_fetch_waits_for_nothing_that_is_lost() {
     };
     tokio::select! { (_, fetched) = reading => assert!(fetched < 1.2, "{fetched:.2}"), () = failing => {} }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_there_does_not_wait_for_long() {
+    let rig = Rig::new();
+    let first = rig.start().await;
+    let topic = create(&first, "t", 2).await;
+    for at in 0..20 {
+        let batch = encode_batch(&[record(&[7; 1000])], None).expect("encodes");
+        first.append(request(&topic, at % 2, batch)).await.expect("placed").acked().await.expect("acked");
+    }
+    first.drain().await;
+    let broker = rig.start().await;
+    let read = async |asked: &[(i32, i64)]| {
+        let of = |(partition, offset): &(i32, i64)| wanted(&topic, *partition, *offset, 1);
+        broker.fetch(fetch_request(asked.iter().map(of).collect(), 1 << 20, Duration::ZERO)).await
+    };
+    // Both are known, and what the first wants next was read ahead.
+    for asked in [[(0, 0)], [(1, 0)], [(0, 1)]] {
+        read(&asked).await;
+        sleep(EACH).await;
+    }
+    rig.gate.slow_reads(Duration::from_secs(10));
+    let began = Instant::now();
+    let answers = read(&[(0, 2), (1, 1)]).await;
+    let bytes = |answer: broker::FetchedPartition| answer.result.expect("read").record_bytes;
+    let bytes: Vec<_> = answers.into_iter().map(bytes).collect();
+    assert!(bytes[0] > 0 && bytes[1] == 0 && began.elapsed() < Duration::from_secs(2), "{bytes:?} {:?}", began.elapsed());
+}
