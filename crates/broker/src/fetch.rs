@@ -369,12 +369,7 @@ impl Broker {
             let in_range = wanted.fetch_offset < read.high_watermark && read.preferred_read_replica.is_none();
             (read, leader_epoch, in_range.then(|| tail.read(wanted.fetch_offset, left)).flatten())
         };
-        match check_epoch(wanted.current_leader_epoch, leader_epoch) {
-            // It may have read here from a replica. Sent back to the former leader it would hear of this one on the way there,
-            // which librdkafka takes for no move; and what is committed stays, under whatever epoch.
-            Err(FetchError::FencedLeaderEpoch) if is_here(request.rack.as_deref(), &self.settings().zone) => {}
-            checked => checked?,
-        }
+        check_epoch(wanted.current_leader_epoch, leader_epoch)?;
         if !(read.log_start_offset..=read.high_watermark).contains(&wanted.fetch_offset) {
             return Err(self.confirm_out_of_range(partition, leader_epoch, read.log_start_offset).await);
         }
@@ -518,11 +513,6 @@ impl Broker {
         let (found, end_offset) = crate::list_offsets::end_of_epoch(&history, epoch, high_watermark);
         Ok((found < epoch || end_offset < fetch_offset).then_some(DivergingEpoch { epoch: found, end_offset }))
     }
-}
-
-/// Whether a consumer says that it is in this zone.
-fn is_here(rack: Option<&str>, zone: &str) -> bool {
-    rack.is_some_and(|rack| !rack.is_empty() && rack == zone)
 }
 
 /// Whether a consumer says that it is in another zone. Without a rack of their own librdkafka's say an empty one.

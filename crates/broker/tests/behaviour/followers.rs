@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Broker, BrokerSettings, Feed, FetchError, FetchPartition, FetchRequest, Fetched, Topic};
+use broker::{Broker, BrokerSettings, Feed, FetchError, FetchRequest, Fetched, Topic};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -60,15 +60,6 @@ impl Zones {
         let partitions = vec![wanted(&self.topic, 0, offset, 1 << 20)];
         let request = FetchRequest { rack: Some(rack.to_owned()), ..fetch_request(partitions, 1 << 20, wait) };
         from.fetch(request).await.remove(0).result
-    }
-}
-
-impl Zones {
-    /// A consumer of that rack that knows this epoch.
-    async fn read_under(&self, from: &Broker, rack: &str, epoch: i32) -> Result<Fetched, FetchError> {
-        let known = FetchPartition { current_leader_epoch: Some(epoch), ..wanted(&self.topic, 0, 0, 1 << 20) };
-        let request = fetch_request(vec![known], 1 << 20, Duration::ZERO);
-        from.fetch(FetchRequest { rack: Some(rack.to_owned()), ..request }).await.remove(0).result
     }
 }
 
@@ -164,23 +155,4 @@ async fn what_nobody_reads_any_more_is_not_followed() {
     sleep(Duration::from_secs(61)).await;
     assert!(zones.follower.followed_of(leader).is_empty());
     zones.read(&zones.follower, "y", 0, Duration::ZERO).await.expect("served again");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_replica_that_leads_goes_on_serving_those_who_read_from_it() {
-    let rig = Rig::new();
-    let zones = zones(&rig, 1).await;
-    append(&zones.leader, &zones.topic, 1, None).await.expect("acked");
-    let heir = BrokerSettings { zone: "y".to_owned(), ..BrokerSettings::for_tests("c") };
-    let heir = rig.start_with(heir).await;
-    zones.leader.refresh().await;
-    zones.leader.drain().await;
-    heir.refresh().await;
-    let read = zones.read_under(&heir, "y", 1).await.expect("served under the new epoch");
-    assert_eq!(batches(&read).len(), 1);
-    let served = zones.read_under(&heir, "y", 0).await.expect("of this zone: it may have read here before");
-    assert_eq!(batches(&served).len(), 1);
-    assert!(matches!(zones.read_under(&heir, "", 0).await, Err(FetchError::FencedLeaderEpoch)));
-    assert!(matches!(zones.read_under(&heir, "x", 0).await, Err(FetchError::FencedLeaderEpoch)));
-    assert!(matches!(zones.read_under(&heir, "y", 2).await, Err(FetchError::UnknownLeaderEpoch)));
 }

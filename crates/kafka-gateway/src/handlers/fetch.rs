@@ -55,6 +55,9 @@ pub(crate) async fn handle(context: &Context, version: i16, request: FetchReques
         return response;
     }
     let read = context.broker.fetch(read).await;
+    // A refusal does not name this agent. A librdkafka that read here from a replica turns back to the former leader, and if it is
+    // told on its way that this one leads, takes that for no move: it then asks the former leader for ever.
+    let own = context.broker.cluster().node_id;
     for (place, fetched) in plan.places.into_iter().zip(read) {
         let answer = &mut response.topics[place.topic].partitions[place.partition];
         match fetched.result {
@@ -62,7 +65,8 @@ pub(crate) async fn handle(context: &Context, version: i16, request: FetchReques
             Err(error) => {
                 answer.error_code = error_code::of_fetch(&error, named_by(version)).code();
                 if matches!(error, FetchError::NotLeader | FetchError::FencedLeaderEpoch) {
-                    answer.current_leader = context.leader(&place.found, answer.partition);
+                    let leader = context.leader(&place.found, answer.partition);
+                    answer.current_leader = leader.filter(|(leader, _)| *leader != own);
                 }
             }
         }
