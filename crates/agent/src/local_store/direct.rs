@@ -104,4 +104,3 @@ fn write_gathered(file: &mut File, chunks: &[Bytes]) -> io::Result<()> {
     }
     Ok(())
 }
-

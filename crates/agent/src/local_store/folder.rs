@@ -57,7 +57,7 @@ impl Folder {
                 fs::remove_file(leftover?.path())?;
             }
         }
-        let scratch = Arc::new(Scratch { path: scratch, next: AtomicU64::new(0) });
+        let scratch = Arc::new(Scratch::new(scratch));
         let packs = match alone && lock.is_some() {
             true => Some(Arc::new(Packs::open(root.join(PACKS), Arc::clone(&scratch))?)),
             false => None,
@@ -69,13 +69,7 @@ impl Folder {
                 other => other?,
             }
         }
-        let folder = Self {
-            root,
-            scratch,
-            packs,
-            _lock: lock,
-            durable_directories: Mutex::default(),
-        };
+        let folder = Self { root, scratch, packs, _lock: lock, durable_directories: Mutex::default() };
         let probe = folder.scratch.new_temporary()?;
         drop(probe);
         Ok(folder)
@@ -187,6 +181,10 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, next: AtomicU64::new(0) }
+    }
+
     pub(super) fn new_temporary(&self) -> io::Result<Temporary> {
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -264,4 +262,3 @@ pub(super) fn is_internal(path: &str) -> bool {
 fn is_not_ours(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput)
 }
-

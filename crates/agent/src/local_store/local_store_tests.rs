@@ -13,8 +13,9 @@ use super::folder::SCRATCH;
 use super::writer::PART_BYTES;
 use super::*;
 
+/// Without packs, which have tests of their own.
 fn store(root: &Path) -> Operator {
-    let durable = DurableWrites::open(root, true).unwrap();
+    let durable = DurableWrites::open(root, false).unwrap();
     Operator::new(services::Fs::default().root(durable.root().to_str().unwrap())).unwrap().layer(durable)
 }
 

@@ -53,13 +53,11 @@ impl Pack {
             _ => fill(&temporary.file, &id, position_of(blocks))?,
         }
         temporary.become_object(path, directory, false)?;
-        Ok(Self {
-            number,
-            id,
-            file: temporary.file.try_clone()?,
-            flushes_begun: AtomicU64::new(0),
-            flushed: Mutex::new(Some(0)),
-        })
+        Ok(Self::over(number, id, temporary.file.try_clone()?))
+    }
+
+    pub(super) fn over(number: u32, id: PackId, file: File) -> Self {
+        Self { number, id, file, flushes_begun: AtomicU64::new(0), flushed: Mutex::new(Some(0)) }
     }
 
     /// Writes an entry to blocks that nobody else writes to; it is durable when this returns. Blocks.
@@ -101,7 +99,8 @@ fn fill(file: &File, id: &PackId, length: u64) -> io::Result<()> {
         buffer[..head.len()].copy_from_slice(&head);
         let mut position = 0;
         while position < length {
-            let bytes = usize::try_from(length - position).map_or(DIRECT_WRITE_BYTES, |rest| rest.min(DIRECT_WRITE_BYTES));
+            let bytes =
+                usize::try_from(length - position).map_or(DIRECT_WRITE_BYTES, |rest| rest.min(DIRECT_WRITE_BYTES));
             file.write_all_at(&buffer[..bytes], position)?;
             position += bytes as u64;
             buffer[..head.len()].fill(0);

@@ -125,7 +125,9 @@ pub(super) fn decode_entry(whole: &[u8], block: u32, id: &PackId) -> Option<(Ent
 pub(super) fn scan(pack: &[u8], id: &PackId) -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut block = 1;
-    while let Some(bytes) = usize::try_from(position_of(block)).ok().and_then(|start| pack.get(start..)).filter(|b| !b.is_empty()) {
+    while let Some(bytes) =
+        usize::try_from(position_of(block)).ok().and_then(|start| pack.get(start..)).filter(|b| !b.is_empty())
+    {
         match decode_entry(bytes, block, id).filter(|(entry, crc)| holds(bytes, entry, *crc)) {
             Some((entry, _)) => {
                 block += entry.blocks();

@@ -60,6 +60,8 @@ struct State {
     ready: Option<Arc<Pack>>,
     /// Not sealed yet.
     full: Vec<Appended>,
+    /// Numbers are given out once, and not those of packs that could not be read.
+    next_number: u32,
     preparing: bool,
     not_before: Option<Instant>,
 }
@@ -111,10 +113,12 @@ impl Packs {
         let mut numbers = names.filter_map(|name| name.map(|name| name?.parse().ok()).transpose());
         let mut numbers = numbers.by_ref().collect::<io::Result<Vec<u32>>>()?;
         numbers.sort_unstable();
+        packs.state.lock().next_number = numbers.last().map_or(0, |last| last + 1);
         for number in numbers {
             packs.load(number)?;
         }
-        let dead: Vec<u32> = packs.state.lock().packs.iter().filter(|(_, pack)| pack.live == 0).map(|(n, _)| *n).collect();
+        let dead: Vec<u32> =
+            packs.state.lock().packs.iter().filter(|(_, pack)| pack.live == 0).map(|(n, _)| *n).collect();
         for number in dead {
             packs.state.lock().packs.remove(&number);
             packs.unlink(number);
@@ -185,7 +189,8 @@ impl Packs {
         }
         if !state.active.as_ref().is_some_and(|active| active.next_block + blocks <= self.size) {
             state.retire_active();
-            state.active = state.ready.take().map(|pack| Appended { pack, next_block: 1, writing: 0, entries: Vec::new() });
+            state.active =
+                state.ready.take().map(|pack| Appended { pack, next_block: 1, writing: 0, entries: Vec::new() });
         }
         if state.ready.is_none() && state.active.as_ref().is_none_or(|active| active.next_block > self.size / 2) {
             self.prepare_soon(&mut state);
@@ -255,7 +260,10 @@ impl Packs {
         if disk.f_bavail.saturating_mul(disk.f_frsize) < FREE_BYTES_MIN {
             return Ok(None);
         }
-        let number = self.state.lock().packs.last_key_value().map_or(0, |(last, _)| last + 1);
+        let mut state = self.state.lock();
+        let number = state.next_number;
+        state.next_number += 1;
+        drop(state);
         let temporary: Temporary = self.scratch.new_temporary()?;
         Pack::create(number, self.size, temporary, &self.path_of(number), &self.directory).map(Some)
     }
