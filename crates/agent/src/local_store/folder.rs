@@ -36,9 +36,6 @@ pub(super) struct Folder {
     pub(super) scratch: Arc<Scratch>,
     /// `None`: another process may use the folder too, and would not see what is in them.
     pub(super) packs: Option<Arc<Packs>>,
-    /// Held while the process lives: who has it may remove leftovers. `None`: another process uses the folder too (the
-    /// broker decides whether that is allowed), so its temporary files are left alone.
-    _lock: Option<File>,
     /// Directories whose names are known to be on disk.
     durable_directories: Mutex<HashMap<PathBuf, Arc<File>>>,
 }
@@ -48,17 +45,8 @@ impl Folder {
     pub(super) fn open(root: &Path, alone: bool) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         let root = root.canonicalize()?;
-        let scratch = root.join(SCRATCH);
-        fs::create_dir_all(&scratch)?;
-        let lock = File::open(&scratch)?;
-        let lock = lock.try_lock().is_ok().then_some(lock);
-        if lock.is_some() {
-            for leftover in fs::read_dir(&scratch)? {
-                fs::remove_file(leftover?.path())?;
-            }
-        }
-        let scratch = Arc::new(Scratch::new(scratch));
-        let packs = match alone && lock.is_some() {
+        let scratch = Arc::new(Scratch::new(root.join(SCRATCH))?);
+        let packs = match alone && scratch.lock.is_some() {
             true => Some(Arc::new(Packs::open(root.join(PACKS), Arc::clone(&scratch))?)),
             false => None,
         };
@@ -69,7 +57,7 @@ impl Folder {
                 other => other?,
             }
         }
-        let folder = Self { root, scratch, packs, _lock: lock, durable_directories: Mutex::default() };
+        let folder = Self { root, scratch, packs, durable_directories: Mutex::default() };
         let probe = folder.scratch.new_temporary()?;
         drop(probe);
         Ok(folder)
@@ -177,12 +165,23 @@ impl Folder {
 #[derive(Debug)]
 pub(super) struct Scratch {
     path: PathBuf,
+    /// Held while anything uses the folder: who has it may remove leftovers. `None`: another process uses the folder too (the
+    /// broker decides whether that is allowed), so its temporary files are left alone.
+    lock: Option<File>,
     next: AtomicU64,
 }
 
 impl Scratch {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, next: AtomicU64::new(0) }
+    pub(super) fn new(path: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&path)?;
+        let lock = File::open(&path)?;
+        let lock = lock.try_lock().is_ok().then_some(lock);
+        if lock.is_some() {
+            for leftover in fs::read_dir(&path)? {
+                fs::remove_file(leftover?.path())?;
+            }
+        }
+        Ok(Self { path, lock, next: AtomicU64::new(0) })
     }
 
     pub(super) fn new_temporary(&self) -> io::Result<Temporary> {

@@ -64,7 +64,14 @@ impl Pack {
     pub(super) fn append(&self, entry: &Entry, chunks: &[Bytes]) -> io::Result<()> {
         with_aligned(|buffer| {
             let bytes = encode_entry(buffer, &self.id, entry, chunks);
-            self.file.write_all_at(&buffer[..bytes], entry.position())
+            match self.file.write_all_at(&buffer[..bytes], entry.position()) {
+                // Direct writes of whole mebibytes went well, and of blocks do not.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    rustix::fs::fcntl_setfl(&self.file, OFlags::empty())?;
+                    self.file.write_all_at(&buffer[..bytes], entry.position())
+                }
+                written => written,
+            }
         })?;
         self.flush()
     }

@@ -110,8 +110,8 @@ impl Packs {
         let directory = File::open(&path)?;
         let packs = Self { path, directory, scratch, size, hasher: RandomState::new(), state: Mutex::default() };
         let names = fs::read_dir(&packs.path)?.map(|file| Ok(file?.file_name().into_string().ok()));
-        let mut numbers = names.filter_map(|name| name.map(|name| name?.parse().ok()).transpose());
-        let mut numbers = numbers.by_ref().collect::<io::Result<Vec<u32>>>()?;
+        let numbers = names.filter_map(|name| name.map(|name| name?.parse().ok()).transpose());
+        let mut numbers = numbers.collect::<io::Result<Vec<u32>>>()?;
         numbers.sort_unstable();
         packs.state.lock().next_number = numbers.last().map_or(0, |last| last + 1);
         for number in numbers {
@@ -136,7 +136,9 @@ impl Packs {
             Some(entries) => entries,
             None => {
                 let mut entries = pack_format::scan(&fs::read(self.path_of(number))?, &id);
-                pack::seal(&file, &id, &mut entries)?;
+                if let Err(error) = pack::seal(&file, &id, &mut entries) {
+                    tracing::warn!(%error, pack = number, "a pack could not be sealed; the next start walks through it again");
+                }
                 entries
             }
         };

@@ -16,9 +16,32 @@ use super::pack_format::BLOCK;
 
 const SMALL: u32 = 16;
 
-fn packs(root: &Path, blocks: u32) -> Arc<Packs> {
-    let _ = fs::create_dir_all(root.join(SCRATCH));
-    Arc::new(Packs::open_sized(root.join(PACKS), Arc::new(Scratch::new(root.join(SCRATCH))), blocks).unwrap())
+/// Packs whose end waits for the thread that may make the next one: two starts never overlap.
+struct Opened(Arc<Packs>);
+
+impl std::ops::Deref for Opened {
+    type Target = Arc<Packs>;
+
+    fn deref(&self) -> &Arc<Packs> {
+        &self.0
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        until_prepared(self);
+    }
+}
+
+fn until_prepared(packs: &Packs) {
+    while packs.state.lock().preparing {
+        std::thread::yield_now();
+    }
+}
+
+fn packs(root: &Path, blocks: u32) -> Opened {
+    let scratch = Scratch::new(root.join(SCRATCH)).unwrap();
+    Opened(Arc::new(Packs::open_sized(root.join(PACKS), Arc::new(scratch), blocks).unwrap()))
 }
 
 fn key(n: usize) -> String {
@@ -33,10 +56,10 @@ fn put(packs: &Arc<Packs>, n: usize) -> bool {
     packs.put(&key(n), &[Bytes::from(content(n))]).unwrap()
 }
 
-/// Puts it, and makes a pack for it if there is none ready.
+/// Puts it, in a new pack if there is none ready.
 fn put_surely(packs: &Arc<Packs>, n: usize) {
     while !put(packs, n) {
-        packs.prepare();
+        until_prepared(packs);
     }
 }
 
@@ -79,9 +102,7 @@ fn the_first_segment_of_all_is_a_file_and_the_next_pack_is_made_meanwhile() {
     let folder = tempfile::tempdir_in(".").unwrap();
     let packs = packs(folder.path(), SMALL);
     assert!(!put(&packs, 0));
-    while packs.state.lock().preparing {
-        std::thread::yield_now();
-    }
+    until_prepared(&packs);
     assert!(put(&packs, 0));
 }
 
@@ -161,6 +182,7 @@ fn what_was_deleted_stays_away_and_gives_its_blocks_back() {
     let folder = tempfile::tempdir_in(".").unwrap();
     let now = packs(folder.path(), 256);
     (0..30).for_each(|n| put_surely(&now, n));
+    until_prepared(&now);
     now.state.lock().retire_active();
     now.seal_full();
     let blocks = || fs::metadata(&files(folder.path())[0]).unwrap().blocks();
@@ -220,6 +242,7 @@ fn what_the_disk_refuses_is_an_error_and_the_next_object_goes_elsewhere() {
     put_surely(&packs, 1);
     let full = Pack::over(77, PackId::default(), OpenOptions::new().write(true).open("/dev/full").unwrap());
     let full = Appended { pack: Arc::new(full), next_block: 1, writing: 0, entries: Vec::new() };
+    until_prepared(&packs);
     let before = packs.state.lock().active.replace(full);
     packs.state.lock().full.extend(before);
     let error = packs.put(&key(2), &[Bytes::from_static(b"x")]).unwrap_err();
