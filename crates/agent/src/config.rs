@@ -281,6 +281,11 @@ impl std::fmt::Debug for MetadataSettings {
 }
 
 impl MetadataSettings {
+    /// Whether no other agent can use it, nor then the object store.
+    pub(crate) fn is_of_one_agent(&self) -> bool {
+        matches!(self, Self::Sqlite { .. })
+    }
+
     /// Where it is, without secrets.
     pub(crate) fn location(&self) -> String {
         match self {

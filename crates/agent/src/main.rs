@@ -171,7 +171,7 @@ impl Agent {
         let (metrics, metered) = (telemetry.metrics(), |service| telemetry.metered(service));
         #[cfg(not(feature = "metrics"))]
         let (metrics, metered) = (broker::Metrics::disabled(), std::convert::identity);
-        let store = object_store::open(&settings.store, metered).await?;
+        let store = object_store::open(&settings.store, settings.metadata.is_of_one_agent(), metered).await?;
         let seed = OsRng.try_next_u64().context("random seed")?;
         let broker = BrokerSettings {
             kafka_address: addresses.kafka_advertised.clone(),

@@ -32,17 +32,22 @@ pub(crate) struct ObjectStore {
     pub(crate) location: String,
 }
 
-/// Opens the store and checks that it answers. `metered` lays what counts requests over the service.
+/// Opens the store and checks that it answers. `alone`: no other agent uses it. `metered` lays what counts requests over the
+/// service.
 ///
 /// # Errors
 /// The folder cannot be created or written; the bucket is missing, refuses or does not answer.
-pub(crate) async fn open(settings: &StoreSettings, metered: impl FnOnce(Operator) -> Operator) -> Result<ObjectStore> {
+pub(crate) async fn open(
+    settings: &StoreSettings,
+    alone: bool,
+    metered: impl FnOnce(Operator) -> Operator,
+) -> Result<ObjectStore> {
     match settings {
         StoreSettings::File { root } => {
             let root = root.clone();
             let opened = tokio::task::spawn_blocking({
                 let root = root.clone();
-                move || DurableWrites::open(&root)
+                move || DurableWrites::open(&root, alone)
             });
             let durable =
                 opened.await?.with_context(|| format!("object store: folder {} cannot be written", root.display()))?;

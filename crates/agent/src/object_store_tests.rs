@@ -13,7 +13,7 @@ use crate::config::S3Settings;
 async fn a_folder_is_created_and_used() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("not/there/yet");
-    let store = open(&StoreSettings::File { root: root.clone() }, identity).await.unwrap();
+    let store = open(&StoreSettings::File { root: root.clone() }, true, identity).await.unwrap();
     store.operator.write("k", "v").await.unwrap();
     assert_eq!(store.operator.read("k").await.unwrap().to_vec(), b"v");
     assert!(store.location.starts_with("file:///") && store.location.ends_with("/not/there/yet"));
@@ -21,7 +21,7 @@ async fn a_folder_is_created_and_used() {
 
 #[tokio::test]
 async fn memory_works() {
-    let store = open(&StoreSettings::Memory, identity).await.unwrap();
+    let store = open(&StoreSettings::Memory, true, identity).await.unwrap();
     store.operator.write("k", "v").await.unwrap();
     assert_eq!(store.operator.read("k").await.unwrap().to_vec(), b"v");
 }
@@ -31,7 +31,7 @@ async fn a_folder_that_cannot_be_made_is_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, b"").unwrap();
-    let error = open(&StoreSettings::File { root: file.join("sub") }, identity).await.err().unwrap();
+    let error = open(&StoreSettings::File { root: file.join("sub") }, true, identity).await.err().unwrap();
     let line = format!("{error:#}");
     assert!(line.contains("cannot be written") && line.lines().count() == 1, "{line}");
 }
@@ -57,7 +57,7 @@ async fn server() -> (Server, S3Settings) {
 
 /// The one line that `open` fails with.
 async fn refusal(s3: S3Settings) -> String {
-    let line = format!("{:#}", open(&StoreSettings::S3(s3), identity).await.err().expect("refused"));
+    let line = format!("{:#}", open(&StoreSettings::S3(s3), true, identity).await.err().expect("refused"));
     assert_eq!(line.lines().count(), 1, "{line}");
     assert!(!line.contains("testtest"), "a secret: {line}");
     line
@@ -66,7 +66,7 @@ async fn refusal(s3: S3Settings) -> String {
 #[tokio::test]
 async fn a_bucket_is_checked_and_used() {
     let (_server, s3) = server().await;
-    let store = open(&StoreSettings::S3(s3), identity).await.unwrap();
+    let store = open(&StoreSettings::S3(s3), true, identity).await.unwrap();
     assert_eq!(store.location, "s3://streamhouse/here");
     assert!(store.operator.list("/").await.unwrap().is_empty(), "the probe is gone");
     let written = store.operator.write_with("k", "value").if_not_exists(true).await;
@@ -113,7 +113,7 @@ async fn a_bucket_that_does_not_answer_is_one_line() {
 #[tokio::test]
 async fn refusals_of_the_moment_and_lost_answers_are_tried_again() {
     let (server, s3) = server().await;
-    let store = open(&StoreSettings::S3(s3), identity).await.unwrap();
+    let store = open(&StoreSettings::S3(s3), true, identity).await.unwrap();
     server.change_faults("unavailable=0.1&lost=0.1").unwrap();
     for number in 0..40 {
         let key = format!("k{number}");
@@ -131,7 +131,7 @@ async fn refusals_of_the_moment_and_lost_answers_are_tried_again() {
 #[tokio::test]
 async fn a_large_object_in_parts_is_whole_or_not_there() {
     let (server, s3) = server().await;
-    let store = open(&StoreSettings::S3(s3), identity).await.unwrap();
+    let store = open(&StoreSettings::S3(s3), true, identity).await.unwrap();
     server.change_faults("unavailable=0.1&lost=0.05").unwrap();
     let whole: Vec<u8> = (0..=250_u8).cycle().take(20 << 20).collect();
     for number in 0..3 {

@@ -154,7 +154,7 @@ async fn what_is_wrong_with_a_bucket_or_container_is_one_line() {
     for (status, lines) in table {
         for (index, said) in lines.into_iter().enumerate() {
             let server = Server::saying(&[status]).await;
-            let line = format!("{:#}", open(&server.stores()[index], identity).await.err().expect("refused"));
+            let line = format!("{:#}", open(&server.stores()[index], true, identity).await.err().expect("refused"));
             assert!(line.contains(said) && line.contains("here"), "{status}: {line}");
             assert!(line.lines().count() == 1 && !line.contains(SECRET), "{line}");
         }
@@ -167,6 +167,6 @@ async fn a_connection_string_that_cannot_be_read_is_not_shown() {
     let [_, StoreSettings::Azure(azure)] = server.stores() else { panic!("no Azure") };
     let whole = Some(format!("AccountKey={SECRET};AccountName"));
     let settings = AzureSettings { connection_string: whole, ..azure };
-    let line = format!("{:#}", open(&StoreSettings::Azure(settings), identity).await.err().expect("refused"));
+    let line = format!("{:#}", open(&StoreSettings::Azure(settings), true, identity).await.err().expect("refused"));
     assert!(line.contains("AZURE_STORAGE_CONNECTION_STRING") && !line.contains(SECRET), "{line}");
 }

@@ -110,7 +110,7 @@ async fn every_attempt_counts_as_the_store_counts_it() {
         keys: Some(("test".to_owned(), "testtest".to_owned(), None)),
     };
     let metered = |service| counted.telemetry.metered(service);
-    let store = object_store::open(&StoreSettings::S3(s3), metered).await.unwrap().operator;
+    let store = object_store::open(&StoreSettings::S3(s3), true, metered).await.unwrap().operator;
     server.change_faults("unavailable=0.2").unwrap();
     for number in 0..40 {
         let key = format!("org-1/flush/{number:04}");

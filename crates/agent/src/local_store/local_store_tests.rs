@@ -1,13 +1,21 @@
 //! The durable folder: whole objects or none, one winner per name, nothing left over.
 
 use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::Write as _;
 
-use opendal::{ErrorKind, Operator, services};
+use bytes::Bytes;
+use opendal::{Buffer, ErrorKind, Operator, services};
+use rustix::fs::OFlags;
 
+use super::direct::{DIRECT_BYTES_MIN, DIRECT_WRITE_BYTES, write_large};
+use super::folder::SCRATCH;
+use super::writer::PART_BYTES;
 use super::*;
 
+/// Without packs, which have tests of their own.
 fn store(root: &Path) -> Operator {
-    let durable = DurableWrites::open(root).unwrap();
+    let durable = DurableWrites::open(root, false).unwrap();
     Operator::new(services::Fs::default().root(durable.root().to_str().unwrap())).unwrap().layer(durable)
 }
 
@@ -166,9 +174,9 @@ async fn what_a_crash_left_half_written_is_removed_at_start() {
 #[tokio::test]
 async fn a_second_process_on_the_folder_leaves_the_first_ones_files_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let _first = DurableWrites::open(folder.path()).unwrap();
+    let _first = DurableWrites::open(folder.path(), true).unwrap();
     fs::write(folder.path().join(SCRATCH).join("half"), b"half").unwrap();
-    let _second = DurableWrites::open(folder.path()).unwrap();
+    let _second = DurableWrites::open(folder.path(), true).unwrap();
     assert_eq!(leftovers(folder.path()), 1);
 }
 
@@ -302,8 +310,8 @@ async fn an_object_in_parts_that_is_given_up_leaves_nothing() {
 #[test]
 fn a_part_that_is_written_again_takes_its_own_place() {
     let folder = tempfile::tempdir().unwrap();
-    let durable = Folder::open(folder.path()).unwrap();
-    let mut temporary = durable.new_temporary().unwrap();
+    let durable = Folder::open(folder.path(), true).unwrap();
+    let mut temporary = durable.scratch.new_temporary().unwrap();
     let part = |byte: u8, length: usize| vec![Bytes::from(vec![byte; length])];
     temporary.write_at(0, &part(1, 2 * DIRECT_BYTES_MIN)).unwrap();
     let start = 2 * DIRECT_BYTES_MIN as u64;
