@@ -3,8 +3,8 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use metadata::{
-    Claim, LaneReport, MetadataStore, OpenError, RangeOutcome, Segments, Sessions, SqliteOptions, SqliteStore,
-    StoreError, Topics,
+    Claim, Coordinators, LaneReport, MetadataStore, OpenError, RangeOutcome, Segments, Sessions, SqliteOptions,
+    SqliteStore, StoreError, Topics,
     conformance::fixture::{acquire, commit, found, key, leased, open as open_session, range, reference, segment},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
@@ -207,7 +207,7 @@ async fn a_newer_schema_is_refused() {
     sqlx::query(newer).execute(&mut connection).await.expect("inserts");
     connection.close().await.expect("closes");
     let refused = open(&path).await.expect_err("refused");
-    assert!(matches!(refused, OpenError::Newer { found: 99, known: 4, .. }), "{refused}");
+    assert!(matches!(refused, OpenError::Newer { found: 99, known: 5, .. }), "{refused}");
     assert!(refused.to_string().contains("use a newer agent"));
 }
 
@@ -223,6 +223,8 @@ async fn a_database_of_schema_3_is_brought_up_to_date_and_its_empty_segments_are
     store.close().await;
     let mut connection = SqliteConnectOptions::new().filename(&path).connect().await.expect("connects");
     for undo in [
+        "DROP TABLE coordinator_rows",
+        "ALTER TABLE partitions DROP COLUMN coordinator_sequence",
         "CREATE TABLE old (session INTEGER NOT NULL, lane_sequence INTEGER NOT NULL, organization INTEGER NOT NULL,
                            object_key TEXT NOT NULL UNIQUE, kind INTEGER NOT NULL CHECK (kind IN (0, 1)),
                            object_bytes INTEGER NOT NULL, created_at INTEGER NOT NULL,
@@ -243,6 +245,7 @@ async fn a_database_of_schema_3_is_brought_up_to_date_and_its_empty_segments_are
     assert_eq!(garbage, [found(session, 1), found(session, 2)], "the empty one, then the tombstone");
     assert_eq!(store.claim_objects(next, &[found(session, 0)]).await.expect("claimed"), [Claim::Referenced]);
     assert_eq!(acquire(&store, next, &[key(1, 0)]).await[0].next_offset, 10);
+    assert_eq!(store.coordinator_sequence(next, key(1, 0), 1).await.expect("read"), Some(0));
     store.close().await;
 }
 
@@ -256,6 +259,8 @@ async fn a_database_of_schema_2_is_brought_up_to_date() {
     store.close().await;
     let mut connection = SqliteConnectOptions::new().filename(&path).connect().await.expect("connects");
     for undo in [
+        "DROP TABLE coordinator_rows",
+        "ALTER TABLE partitions DROP COLUMN coordinator_sequence",
         "ALTER TABLE session_renewals DROP COLUMN stuck",
         "ALTER TABLE session_renewals DROP COLUMN proofs",
         "DELETE FROM _sqlx_migrations WHERE version > 2",
