@@ -7,9 +7,9 @@ use segment::TimestampMs;
 /// Bytes of one member: its protocols with their metadata, its names. Kafka's bound is that of a record.
 pub(crate) const MEMBER_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of all members of a group.
-pub(crate) const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes that a leader may assign to all members together.
-pub(crate) const ASSIGNMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const ASSIGNMENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of the metadata of a committed offset (`offset.metadata.max.bytes`).
 pub(crate) const OFFSET_METADATA_BYTES_MAX: usize = 4096;
 /// Partitions that one request may commit, and changes that one round of expiry makes.

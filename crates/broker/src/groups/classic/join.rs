@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use super::member::{Member, protocols_bytes};
+use super::member::{Member, owned, protocols_bytes};
 use super::subscription::{self, CONSUMER};
 use super::{ClassicGroup, Phase, answer_waiting, refuse_join};
 use crate::groups::api::{GroupError, JoinGroup, JoinRefused, Joined, Protocol};
@@ -162,7 +162,7 @@ impl ClassicGroup {
             if let Some(earlier) = member.joining.replace(ticket) {
                 refuse_join(earlier, GroupError::RebalanceInProgress, &request.member_id, effects);
             }
-            member.protocols = request.protocols;
+            member.protocols = owned(&request.protocols);
             member.rebalance_timeout = request.rebalance_timeout;
             member.session_timeout = request.session_timeout;
             self.rebalance_or_complete(now, "a member joins again", request.reason.as_deref(), effects);
@@ -192,7 +192,7 @@ impl ClassicGroup {
             self.leader = Some(member_id.clone());
         }
         let same_topics = self.same_topics(&member.protocols, &request.protocols);
-        member.protocols = request.protocols;
+        member.protocols = owned(&request.protocols);
         member.rebalance_timeout = request.rebalance_timeout;
         member.session_timeout = request.session_timeout;
         member.is_new = false;

@@ -41,7 +41,7 @@ impl Member {
             client_host: request.client_host,
             rebalance_timeout: request.rebalance_timeout,
             session_timeout: request.session_timeout,
-            protocols: request.protocols,
+            protocols: owned(&request.protocols),
             assignment: Bytes::new(),
             is_new: true,
             joining: Some(ticket),
@@ -76,11 +76,21 @@ impl Member {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let names = self.client_id.len() + self.client_host.len() + self.group_instance_id.as_ref().map_or(0, String::len);
+        let names =
+            self.client_id.len() + self.client_host.len() + self.group_instance_id.as_ref().map_or(0, String::len);
         names + protocols_bytes(&self.protocols)
     }
 }
 
 pub(super) fn protocols_bytes(protocols: &[Protocol]) -> usize {
     protocols.iter().map(|protocol| protocol.name.len() + protocol.metadata.len()).sum()
+}
+
+/// Copied: slices would keep the whole request in memory.
+pub(super) fn owned(protocols: &[Protocol]) -> Vec<Protocol> {
+    let copy = |protocol: &Protocol| Protocol {
+        name: protocol.name.clone(),
+        metadata: Bytes::copy_from_slice(&protocol.metadata),
+    };
+    protocols.iter().map(copy).collect()
 }

@@ -30,7 +30,7 @@ impl ClassicGroup {
 
     fn prepare_rebalance(&mut self, now: Now, effects: &mut Effects) {
         if matches!(self.phase, Phase::Completing { .. }) {
-            self.abandon_sync(now, effects);
+            self.abandon_sync(now, GroupError::RebalanceInProgress, effects);
         }
         for member in self.members.values_mut() {
             member.owes_sync = false;
@@ -49,13 +49,13 @@ impl ClassicGroup {
         }
     }
 
-    /// Those that wait for an assignment have to join again.
-    fn abandon_sync(&mut self, now: Now, effects: &mut Effects) {
+    /// Those that wait for an assignment get none.
+    pub(super) fn abandon_sync(&mut self, now: Now, error: GroupError, effects: &mut Effects) {
         let mut answered = Vec::new();
         for (member_id, member) in &mut self.members {
             member.assignment.clear();
             if let Some(ticket) = member.syncing.take() {
-                effects.reply(ticket, Reply::Sync(Err(GroupError::RebalanceInProgress)));
+                effects.reply(ticket, Reply::Sync(Err(error)));
                 answered.push(member_id.clone());
             }
         }
@@ -107,8 +107,10 @@ impl ClassicGroup {
     /// The leader, if it joined, else one that did. False if nobody did.
     fn elect_leader(&mut self) -> bool {
         let joined = |member_id: &&String| self.members.get(*member_id).is_some_and(|member| member.joining.is_some());
-        self.leader = self.leader.as_ref().filter(joined).or_else(|| self.members.keys().find(joined)).cloned();
-        self.leader.is_some()
+        let elected = self.leader.as_ref().filter(joined).or_else(|| self.members.keys().find(joined)).cloned();
+        let any = elected.is_some();
+        self.leader = elected.or_else(|| self.leader.take());
+        any
     }
 
     pub(super) fn note_subscribed_topics(&mut self) {

@@ -47,8 +47,10 @@ impl ClassicGroup {
         if request.generation_id != self.generation {
             return Err(GroupError::IllegalGeneration);
         }
-        let differs = |asked: &Option<String>, ours: &Option<String>| asked.is_some() && ours.is_some() && asked != ours;
-        if differs(&request.protocol_type, &self.protocol_type) || differs(&request.protocol_name, &self.protocol_name) {
+        let differs =
+            |asked: &Option<String>, ours: &Option<String>| asked.is_some() && ours.is_some() && asked != ours;
+        if differs(&request.protocol_type, &self.protocol_type) || differs(&request.protocol_name, &self.protocol_name)
+        {
             return Err(GroupError::InconsistentGroupProtocol);
         }
         Ok(())
@@ -58,16 +60,14 @@ impl ClassicGroup {
     fn assign(&mut self, now: Now, assignments: Vec<(String, Bytes)>, effects: &mut Effects) {
         let total: usize = assignments.iter().map(|(_, assignment)| assignment.len()).sum();
         if total > ASSIGNMENT_BYTES_MAX {
-            for member in self.members.values_mut() {
-                if let Some(ticket) = member.syncing.take() {
-                    effects.reply(ticket, Reply::Sync(Err(GroupError::UnknownServerError)));
-                }
-            }
+            self.abandon_sync(now, GroupError::UnknownServerError, effects);
             return self.rebalance_or_complete(now, "the assignment is too large", None, effects);
         }
-        let mut assignments: BTreeMap<String, Bytes> = assignments.into_iter().collect();
+        let assignments: BTreeMap<String, Bytes> = assignments.into_iter().collect();
         for (member_id, member) in &mut self.members {
-            member.assignment = assignments.remove(member_id).unwrap_or_default();
+            // Copied: a slice would keep the whole request in memory.
+            member.assignment =
+                assignments.get(member_id).map(|bytes| Bytes::copy_from_slice(bytes)).unwrap_or_default();
         }
         let sync_deadline = self.phase.deadline();
         self.enter(now, Phase::Stable { sync_deadline });
