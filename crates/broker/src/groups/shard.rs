@@ -170,7 +170,7 @@ impl Serving {
                 self.waiting.insert(ticket, to);
                 self.registry.ask(Instant::now(), request, ticket, &mut effects);
             }
-            Command::Sweep => self.registry.sweep(&mut effects),
+            Command::Sweep => self.registry.sweep(Instant::now(), &mut effects),
         }
         self.apply(effects);
     }
@@ -222,7 +222,7 @@ impl Loader {
         let session = self.status.session();
         let sequence = self.metadata.coordinator_sequence(session, self.key, self.leader_epoch).await?;
         let Some(sequence) = sequence else { return Ok(None) };
-        let mut registry = Registry::new(self.surroundings.clone());
+        let mut registry = Registry::new(self.key.organization, self.surroundings.clone());
         let mut after = None;
         loop {
             let rows = self.metadata.coordinator_rows(self.key, after.as_ref(), PAGE_ROWS).await?;
@@ -232,7 +232,7 @@ impl Loader {
                 registry.load(row)?;
             }
             if is_last {
-                registry.loaded(Instant::now());
+                registry.loaded();
                 return Ok(Some(Loaded { sequence, registry }));
             }
             tokio::task::yield_now().await;
