@@ -5,3 +5,12 @@
 //! I/O, and say by [`effects`] whom to answer and which rows to write.
 
 pub mod api;
+#[cfg_attr(not(test), expect(dead_code, reason = "the shards that hold groups come with the next part"))]
+pub(crate) mod classic;
+#[cfg_attr(not(test), expect(dead_code, reason = "the shards that hold groups come with the next part"))]
+pub(crate) mod effects;
+#[cfg_attr(not(test), expect(dead_code, reason = "the shards that hold groups come with the next part"))]
+pub(crate) mod offsets;
+pub(crate) mod rows;
+#[cfg_attr(not(test), expect(dead_code, reason = "the shards that hold groups come with the next part"))]
+pub(crate) mod settings;
