@@ -182,11 +182,8 @@ pub(crate) const SYNC_GROUP: Body = &[
 
 pub(crate) const HEARTBEAT: Body = &[TEXT, INT32, TEXT, TEXT.since(3).nullable_since(3)];
 
-pub(crate) const LEAVE_GROUP: Body = &[
-    TEXT,
-    TEXT.until(2),
-    structs(&[TEXT, TEXT.nullable_since(3), TEXT.since(5).nullable_since(5)]).since(3),
-];
+pub(crate) const LEAVE_GROUP: Body =
+    &[TEXT, TEXT.until(2), structs(&[TEXT, TEXT.nullable_since(3), TEXT.since(5).nullable_since(5)]).since(3)];
 
 pub(crate) const LIST_GROUPS: Body = &[TEXTS.since(4), TEXTS.since(5)];
 

@@ -145,13 +145,7 @@ impl Group {
     }
 
     /// Forgets what has expired; true if nothing is left of it, and its rows go too.
-    pub(crate) fn sweep(
-        &mut self,
-        now: Now,
-        retention: TimestampMs,
-        names: &Names<'_>,
-        effects: &mut Effects,
-    ) -> bool {
+    pub(crate) fn sweep(&mut self, now: Now, retention: TimestampMs, names: &Names<'_>, effects: &mut Effects) -> bool {
         for topic_id in self.offsets.topics().into_iter().filter(|topic_id| names.of(*topic_id).is_none()) {
             self.offsets.delete_topic(&self.group_id, topic_id, effects);
         }
