@@ -11,6 +11,7 @@ mod clock;
 mod cluster;
 pub mod costs;
 mod fetch;
+mod groups;
 pub mod limits;
 mod list_offsets;
 mod maintenance;
