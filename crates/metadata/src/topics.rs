@@ -89,6 +89,20 @@ pub enum CreatePartitionsError {
     Store(#[from] StoreError),
 }
 
+/// Why a topic's configs were not altered.
+#[derive(Debug, thiserror::Error)]
+pub enum AlterTopicConfigsError {
+    /// No such topic, or it is deleted.
+    #[error("no such topic")]
+    Unknown,
+    /// Its configs are no longer what the caller read: it decides again, on this row.
+    #[error("the topic's configs changed")]
+    Changed(Box<TopicRow>),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Transactions on topics.
 #[async_trait]
 pub trait Topics: Send + Sync + 'static {
@@ -114,11 +128,20 @@ pub trait Topics: Send + Sync + 'static {
         total: i32,
     ) -> Result<TopicRow, CreatePartitionsError>;
 
+    /// Replaces the topic's own configs, if they are still `expected`. Values were validated by the broker.
+    async fn alter_topic_configs(
+        &self,
+        organization: OrganizationId,
+        topic_id: TopicId,
+        expected: &BTreeMap<String, String>,
+        configs: &BTreeMap<String, String>,
+    ) -> Result<TopicRow, AlterTopicConfigsError>;
+
     /// Every topic that is not deleted, by (organization, name).
     async fn list_topics(&self) -> Result<Vec<TopicRow>, StoreError>;
 
-    /// Deletes at most about `rows` rows (ranges, snapshots, epochs, partitions, then the topic) of deleted topics;
-    /// returns how many went, 0 when nothing is left. One short transaction. Segment rows stay: objects are garbage
+    /// Deletes at most about `rows` rows (ranges, snapshots, epochs, coordinators' rows, partitions, then the topic) of
+    /// deleted topics; returns how many went, 0 when nothing is left. One short transaction. Segment rows stay: objects are garbage
     /// collected by their own protocol, which needs them.
     async fn purge_deleted(&self, rows: u32) -> Result<u64, StoreError>;
 

@@ -207,7 +207,7 @@ async fn a_newer_schema_is_refused() {
     sqlx::query(newer).execute(&mut connection).await.expect("inserts");
     connection.close().await.expect("closes");
     let refused = open(&path).await.expect_err("refused");
-    assert!(matches!(refused, OpenError::Newer { found: 99, known: 4, .. }), "{refused}");
+    assert!(matches!(refused, OpenError::Newer { found: 99, known: 5, .. }), "{refused}");
     assert!(refused.to_string().contains("use a newer agent"));
 }
 
@@ -223,6 +223,8 @@ async fn a_database_of_schema_3_is_brought_up_to_date_and_its_empty_segments_are
     store.close().await;
     let mut connection = SqliteConnectOptions::new().filename(&path).connect().await.expect("connects");
     for undo in [
+        "DROP TABLE coordinator_rows",
+        "ALTER TABLE partitions DROP COLUMN coordinator_sequence",
         "CREATE TABLE old (session INTEGER NOT NULL, lane_sequence INTEGER NOT NULL, organization INTEGER NOT NULL,
                            object_key TEXT NOT NULL UNIQUE, kind INTEGER NOT NULL CHECK (kind IN (0, 1)),
                            object_bytes INTEGER NOT NULL, created_at INTEGER NOT NULL,
@@ -256,6 +258,8 @@ async fn a_database_of_schema_2_is_brought_up_to_date() {
     store.close().await;
     let mut connection = SqliteConnectOptions::new().filename(&path).connect().await.expect("connects");
     for undo in [
+        "DROP TABLE coordinator_rows",
+        "ALTER TABLE partitions DROP COLUMN coordinator_sequence",
         "ALTER TABLE session_renewals DROP COLUMN stuck",
         "ALTER TABLE session_renewals DROP COLUMN proofs",
         "DELETE FROM _sqlx_migrations WHERE version > 2",

@@ -5,6 +5,7 @@
 
 pub mod changes;
 pub mod commits;
+pub mod coordinators;
 pub mod fixture;
 pub mod garbage;
 pub mod hand_over;
@@ -33,6 +34,8 @@ macro_rules! conformance_tests {
                 partitions_are_added_but_never_taken_away,
                 added_partitions_can_be_leased_from_offset_zero,
                 an_unknown_or_deleted_topic_gets_no_partitions,
+                configs_are_replaced_if_they_are_what_was_expected,
+                an_unknown_or_deleted_topic_keeps_its_configs,
                 a_recreated_name_starts_above_the_old_epoch,
                 a_recreated_name_starts_above_the_old_epoch_also_after_purge,
                 partitions_added_to_a_recreated_name_start_above_the_old_epoch,
@@ -132,6 +135,24 @@ macro_rules! conformance_tests {
                 the_two_newest_snapshots_stay,
                 a_thousand_ranges_in_one_segment,
                 an_empty_commit_of_an_active_session_is_fine,
+            ],
+            coordinators: [
+                the_sequence_counts_the_writes,
+                a_write_out_of_sequence_is_refused,
+                only_the_leader_under_its_epoch_writes,
+                a_write_to_a_deleted_topic_is_refused,
+                a_fenced_session_writes_no_rows,
+                rows_are_kept_replaced_and_deleted,
+                the_last_change_of_a_key_counts,
+                rows_come_in_the_order_of_their_keys,
+                keys_have_a_greatest_length,
+                a_value_may_be_long,
+                each_write_is_accepted_or_refused_alone,
+                ten_thousand_changes_in_one_call,
+                the_next_leader_goes_on_where_the_last_one_stopped,
+                a_write_of_a_session_that_was_fenced_is_refused,
+                segment_commits_and_writes_of_rows_do_not_meet,
+                the_rows_of_a_deleted_topic_are_purged,
             ],
             resolution: [
                 a_segment_that_never_came_is_failed_and_never_commits,

@@ -1,9 +1,14 @@
 //! Cases about topics.
 
+use std::collections::BTreeMap;
+
 use segment::OrganizationId;
 
 use super::fixture::{acquire, commit, create, key, leased, new_topic, open, range, topic_id};
-use crate::{CreatePartitionsError, CreateTopicError, DeleteTopicError, MetadataStore, NewTopic, RangeOutcome};
+use crate::{
+    AlterTopicConfigsError, CreatePartitionsError, CreateTopicError, DeleteTopicError, MetadataStore, NewTopic,
+    RangeOutcome, TopicRow,
+};
 
 const ORGANIZATION: OrganizationId = OrganizationId::DEFAULT;
 
@@ -99,6 +104,54 @@ pub async fn added_partitions_can_be_leased_from_offset_zero(store: &dyn Metadat
     let rows = acquire(store, session, &[key(1, 0), key(1, 1), key(1, 2)]).await;
     let seen: Vec<_> = rows.iter().map(|row| (row.key.partition, row.leader_epoch, row.next_offset)).collect();
     assert_eq!(seen, [(0, 1, 10), (1, 0, 0), (2, 0, 0)]);
+}
+
+/// Nothing else of the topic changes, and agents are told.
+pub async fn configs_are_replaced_if_they_are_what_was_expected(store: &dyn MetadataStore) {
+    let created = create(store, 1, "orders", 2).await;
+    create(store, 2, "others", 1).await;
+    let version = store.changes_since(0).await.expect("read").version;
+    let wanted = configs(&[("cleanup.policy", "compact"), ("x", "\"\0ä")]);
+    let altered = alter(store, &created.configs, &wanted).await.expect("altered");
+    assert_eq!(altered, TopicRow { configs: wanted.clone(), ..created.clone() });
+    let changes = store.changes_since(version).await.expect("read");
+    assert!(changes.version > version && changes.leases.is_empty());
+    assert_eq!(changes.topics, [altered.clone()]);
+    for expected in [created.configs, BTreeMap::new(), configs(&[("cleanup.policy", "compact")])] {
+        match alter(store, &expected, &BTreeMap::new()).await {
+            Err(AlterTopicConfigsError::Changed(found)) => assert_eq!(*found, altered),
+            other => unreachable!("{other:?}"),
+        }
+    }
+    assert_eq!(store.list_topics().await.expect("list")[0], altered);
+    assert_eq!(alter(store, &wanted, &BTreeMap::new()).await.expect("altered").configs, BTreeMap::new());
+}
+
+/// Both are `Unknown`.
+pub async fn an_unknown_or_deleted_topic_keeps_its_configs(store: &dyn MetadataStore) {
+    let created = create(store, 1, "orders", 2).await;
+    store.delete_topic(ORGANIZATION, topic_id(1)).await.expect("deleted");
+    let again = create(store, 2, "orders", 2).await;
+    for (organization, unknown) in [(ORGANIZATION, 1), (ORGANIZATION, 9), (OrganizationId(2), 2)] {
+        let none = BTreeMap::new();
+        let refused = store.alter_topic_configs(organization, topic_id(unknown), &created.configs, &none).await;
+        assert!(matches!(refused, Err(AlterTopicConfigsError::Unknown)), "{refused:?}");
+    }
+    assert_eq!(store.list_topics().await.expect("list"), [again]);
+}
+
+type Configs = BTreeMap<String, String>;
+
+async fn alter(
+    store: &dyn MetadataStore,
+    expected: &Configs,
+    configs: &Configs,
+) -> Result<TopicRow, AlterTopicConfigsError> {
+    store.alter_topic_configs(ORGANIZATION, topic_id(1), expected, configs).await
+}
+
+fn configs(pairs: &[(&str, &str)]) -> Configs {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 /// Both are `Unknown`.

@@ -4,6 +4,7 @@
 //! clock and draws no random number (both are arguments), so that a simulation over it repeats exactly. Nothing
 //! survives the process.
 
+mod coordinators;
 mod log_changes;
 mod segments;
 mod sessions;
@@ -20,9 +21,9 @@ use uuid::Uuid;
 
 use tokio::sync::watch;
 
-use crate::{LaneReport, Registration, StoreError, TopicRow};
+use crate::{CoordinatorKey, LaneReport, Registration, StoreError, TopicRow};
 
-/// How the next segment commit, resolution, change of a log, hand-over or fence goes wrong; see [`MemoryStore::fail_next`].
+/// How the next segment commit, resolution, change of a log, write of coordinators, hand-over or fence goes wrong; see [`MemoryStore::fail_next`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailPoint {
     /// It does not happen, and the caller is told so (`NotCommitted`).
@@ -69,8 +70,9 @@ impl MemoryStore {
         }
     }
 
-    /// Lets the next `commit_segments`, `resolve_commit`, `move_log_starts`, `replace_ranges`, `hand_over_leases` or
-    /// `fence_session`, whichever comes first, fail in this way. Repeated calls queue: one fail point per such call.
+    /// Lets the next `commit_segments`, `resolve_commit`, `move_log_starts`, `replace_ranges`, `write_coordinators`,
+    /// `hand_over_leases` or `fence_session`, whichever comes first, fail in this way. Repeated calls queue: one fail point
+    /// per such call.
     pub fn fail_next(&self, point: FailPoint) {
         self.faults.lock().next.push_back(point);
     }
@@ -167,6 +169,7 @@ struct State {
     segments: BTreeMap<Slot, Segment>,
     ranges: BTreeMap<(PartitionKey, Offset), Range>,
     snapshots: BTreeMap<(PartitionKey, Offset), bytes::Bytes>,
+    coordinator_rows: BTreeMap<PartitionKey, BTreeMap<CoordinatorKey, bytes::Bytes>>,
     next_producer_id: ProducerId,
 }
 
@@ -184,8 +187,16 @@ struct Partition {
     last_append_time: TimestampMs,
     /// Where its last commit went.
     last_segment: Option<Slot>,
+    /// Writes of coordinators so far.
+    coordinator_sequence: i64,
     deleted: bool,
     changed: i64,
+}
+
+impl Partition {
+    fn is_led(&self, session: SessionId, leader_epoch: LeaderEpoch) -> bool {
+        !self.deleted && self.session == Some(session) && self.leader_epoch == leader_epoch
+    }
 }
 
 struct Session {
@@ -253,6 +264,7 @@ impl State {
                     log_start_offset: 0,
                     last_append_time: -1,
                     last_segment: None,
+                    coordinator_sequence: 0,
                     deleted: false,
                     changed,
                 },

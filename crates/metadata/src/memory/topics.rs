@@ -6,7 +6,10 @@ use async_trait::async_trait;
 use segment::{LeaderEpoch, Offset, OrganizationId, PartitionIndex, PartitionKey, TimestampMs, TopicId};
 
 use super::{MemoryStore, State, Topic};
-use crate::{CreatePartitionsError, CreateTopicError, DeleteTopicError, NewTopic, StoreError, TopicRow, Topics};
+use crate::{
+    AlterTopicConfigsError, CreatePartitionsError, CreateTopicError, DeleteTopicError, NewTopic, StoreError, TopicRow,
+    Topics,
+};
 
 #[async_trait]
 impl Topics for MemoryStore {
@@ -91,6 +94,27 @@ impl Topics for MemoryStore {
         Ok(row)
     }
 
+    async fn alter_topic_configs(
+        &self,
+        organization: OrganizationId,
+        topic_id: TopicId,
+        expected: &BTreeMap<String, String>,
+        configs: &BTreeMap<String, String>,
+    ) -> Result<TopicRow, AlterTopicConfigsError> {
+        self.change(|state| {
+            let changed = state.version + 1;
+            let topic = state.topics.get_mut(&(organization, topic_id)).filter(|topic| !topic.deleted);
+            let topic = topic.ok_or(AlterTopicConfigsError::Unknown)?;
+            if topic.row.configs != *expected {
+                return Err(AlterTopicConfigsError::Changed(Box::new(topic.row.clone())));
+            }
+            topic.row.configs.clone_from(configs);
+            topic.changed = changed;
+            state.version = changed;
+            Ok(topic.row.clone())
+        })
+    }
+
     async fn list_topics(&self) -> Result<Vec<TopicRow>, StoreError> {
         let state = self.begin()?;
         let mut rows: Vec<TopicRow> = state.topics.values().filter(|t| !t.deleted).map(|t| t.row.clone()).collect();
@@ -134,6 +158,10 @@ impl State {
         self.retire_empty(ranges.iter().map(|range| range.slot), now);
         remove_some(&mut self.snapshots, |(key, _)| belongs(key), &mut left);
         remove_some(&mut self.leader_epochs, |(key, _)| belongs(key), &mut left);
+        for (_, rows) in self.coordinator_rows.iter_mut().filter(|(key, _)| belongs(key)) {
+            remove_some(rows, |_| true, &mut left);
+        }
+        self.coordinator_rows.retain(|_, rows| !rows.is_empty());
         remove_some(&mut self.partitions, belongs, &mut left);
         remove_some(&mut self.topics, |key| *key == (organization, topic_id), &mut left);
         budget - left

@@ -2,7 +2,7 @@
 //!
 //! Every transaction runs on a connection that one task owns ([`connection`]); callers send it work and wait, so a caller
 //! that goes away never cuts a transaction in two, and one that waits too long gives up the connection with it.
-//! Segment commits, renewals, other writes and reads have connections of their own: a renewal never waits for anything
+//! Segment commits, writes of coordinators, renewals, other writes and reads have connections of their own: a renewal never waits for anything
 //! but its own row. With a pooler before the database ([`link`]) the same transactions take more round trips.
 //!
 //! Lock order, the same everywhere, so that no two transactions wait for each other: the version row (of transactions
@@ -13,6 +13,7 @@ mod changes;
 mod commit;
 mod connect;
 mod connection;
+mod coordinators;
 mod garbage;
 mod link;
 mod log_changes;
@@ -56,6 +57,7 @@ pub struct PostgresOptions {
 #[derive(Debug)]
 pub struct PostgresStore {
     commits: Owned,
+    coordinators: Owned,
     renewals: Owned,
     writes: Owned,
     readers: [Owned; READERS],
@@ -78,6 +80,7 @@ impl PostgresStore {
         let owned = || Owned::new(opened.transactions.clone());
         Ok(Self {
             commits: owned(),
+            coordinators: owned(),
             renewals: owned(),
             writes: owned(),
             readers: std::array::from_fn(|_| owned()),
@@ -93,7 +96,8 @@ impl PostgresStore {
         if let Some(listener) = listener {
             listener.abort();
         }
-        for owned in [&self.commits, &self.renewals, &self.writes].into_iter().chain(&self.readers) {
+        for owned in [&self.commits, &self.coordinators, &self.renewals, &self.writes].into_iter().chain(&self.readers)
+        {
             owned.close().await;
         }
     }

@@ -1,5 +1,7 @@
 //! Topics on PostgreSQL.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use futures::FutureExt;
 use segment::{LeaderEpoch, OrganizationId, PartitionIndex, PartitionKey, TopicId};
@@ -9,8 +11,8 @@ use super::{
     PostgresStore, bind_key, changed, column, database_clock, garbage, link::Link, next_version, not_committed,
 };
 use crate::{
-    CreatePartitionsError, CreateTopicError, DELETIONS_TOLD_FOR_MS, DeleteTopicError, NewTopic, StoreError, TopicRow,
-    Topics,
+    AlterTopicConfigsError, CreatePartitionsError, CreateTopicError, DELETIONS_TOLD_FOR_MS, DeleteTopicError, NewTopic,
+    StoreError, TopicRow, Topics,
 };
 
 #[async_trait]
@@ -36,6 +38,17 @@ impl Topics for PostgresStore {
         total: i32,
     ) -> Result<TopicRow, CreatePartitionsError> {
         self.write(move |connection| create_partitions(connection, organization, topic_id, total).boxed()).await
+    }
+
+    async fn alter_topic_configs(
+        &self,
+        organization: OrganizationId,
+        topic_id: TopicId,
+        expected: &BTreeMap<String, String>,
+        configs: &BTreeMap<String, String>,
+    ) -> Result<TopicRow, AlterTopicConfigsError> {
+        let (expected, configs) = (expected.clone(), configs.clone());
+        self.write(move |connection| alter_configs(connection, organization, topic_id, expected, configs).boxed()).await
     }
 
     async fn list_topics(&self) -> Result<Vec<TopicRow>, StoreError> {
@@ -160,14 +173,8 @@ async fn create_partitions(
     total: i32,
 ) -> Result<TopicRow, CreatePartitionsError> {
     let version = next_version(connection).await?;
-    let find = "
-        SELECT organization, topic_id, name, partition_count, replication_factor, configs, created_at, agent_group
-          FROM topics WHERE organization = $1 AND topic_id = $2 AND NOT deleted";
-    let find = sqlx::query(find).bind(organization.0).bind(topic_id.0);
-    let Some(found) = find.fetch_optional(&mut *connection).await.map_err(not_committed)? else {
-        return Err(CreatePartitionsError::Unknown);
-    };
-    let mut topic = topic_row(&found)?;
+    let topic = find_live(connection, organization, topic_id).await?;
+    let mut topic = topic.ok_or(CreatePartitionsError::Unknown)?;
     let current = topic.partition_count;
     if total <= current {
         return Err(CreatePartitionsError::NotMore { current });
@@ -180,6 +187,40 @@ async fn create_partitions(
     Ok(topic)
 }
 
+async fn alter_configs(
+    connection: &mut Link,
+    organization: OrganizationId,
+    topic_id: TopicId,
+    expected: BTreeMap<String, String>,
+    configs: BTreeMap<String, String>,
+) -> Result<TopicRow, AlterTopicConfigsError> {
+    let version = next_version(connection).await?;
+    let topic = find_live(connection, organization, topic_id).await?;
+    let mut topic = topic.ok_or(AlterTopicConfigsError::Unknown)?;
+    if topic.configs != expected {
+        return Err(AlterTopicConfigsError::Changed(Box::new(topic)));
+    }
+    let stored = serde_json::to_string(&configs).map_err(|error| StoreError::NotCommitted(Box::new(error)))?;
+    let alter = "UPDATE topics SET configs = $3, changed = $4 WHERE organization = $1 AND topic_id = $2";
+    let alter = sqlx::query(alter).bind(organization.0).bind(topic_id.0).bind(stored).bind(version);
+    changed(connection, alter).await?;
+    topic.configs = configs;
+    Ok(topic)
+}
+
+/// A topic that is not deleted.
+async fn find_live(
+    connection: &mut Link,
+    organization: OrganizationId,
+    topic_id: TopicId,
+) -> Result<Option<TopicRow>, StoreError> {
+    let find = "
+        SELECT organization, topic_id, name, partition_count, replication_factor, configs, created_at, agent_group
+          FROM topics WHERE organization = $1 AND topic_id = $2 AND NOT deleted";
+    let find = sqlx::query(find).bind(organization.0).bind(topic_id.0);
+    find.fetch_optional(connection).await.map_err(not_committed)?.as_ref().map(topic_row).transpose()
+}
+
 /// Deletes at most `rows` rows of deleted topics, each topic's own row last. One agent at a time: the first one to lock a
 /// topic's row purges it, the others find it locked and leave it.
 async fn purge_deleted(connection: &mut Link, rows: u64) -> Result<u64, StoreError> {
@@ -190,11 +231,13 @@ async fn purge_deleted(connection: &mut Link, rows: u64) -> Result<u64, StoreErr
                  ORDER BY partition, base_offset LIMIT $3))
             RETURNING session, lane_sequence, organization)
         SELECT session, lane_sequence, organization, count(*) FROM gone GROUP BY session, lane_sequence, organization";
-    const REST: [&str; 4] = [
+    const REST: [&str; 5] = [
         "DELETE FROM producer_snapshots WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM producer_snapshots WHERE organization = $1 AND topic_id = $2 LIMIT $3))",
         "DELETE FROM leader_epochs WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM leader_epochs WHERE organization = $1 AND topic_id = $2 LIMIT $3))",
+        "DELETE FROM coordinator_rows WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM coordinator_rows WHERE organization = $1 AND topic_id = $2 LIMIT $3))",
         "DELETE FROM partitions WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM partitions WHERE organization = $1 AND topic_id = $2 LIMIT $3))",
         "DELETE FROM topics WHERE organization = $1 AND topic_id = $2 AND deleted AND $3 > 0",

@@ -8,6 +8,7 @@
 mod changes;
 mod checkpoint;
 mod commit;
+mod coordinators;
 mod direct;
 mod garbage;
 mod log_changes;

@@ -18,7 +18,7 @@ const DELETE_RANGES: &str = "
           ORDER BY partition DESC, base_offset DESC LIMIT 1)
     RETURNING session, lane_sequence, organization";
 
-const DELETE_REST: [&str; 4] = [
+const DELETE_REST: [&str; 5] = [
     "DELETE FROM producer_snapshots WHERE rowid IN
         (SELECT rowid FROM producer_snapshots WHERE organization = ?1 AND topic_id = ?2 LIMIT ?3)",
     "DELETE FROM leader_epochs WHERE organization = ?1 AND topic_id = ?2 AND (partition, start_offset) <=
@@ -26,6 +26,11 @@ const DELETE_REST: [&str; 4] = [
             (SELECT partition, start_offset FROM leader_epochs WHERE organization = ?1 AND topic_id = ?2
               ORDER BY partition, start_offset LIMIT ?3)
           ORDER BY partition DESC, start_offset DESC LIMIT 1)",
+    "DELETE FROM coordinator_rows WHERE organization = ?1 AND topic_id = ?2 AND (partition, owner, kind, item) <=
+        (SELECT partition, owner, kind, item FROM
+            (SELECT partition, owner, kind, item FROM coordinator_rows WHERE organization = ?1 AND topic_id = ?2
+              ORDER BY partition, owner, kind, item LIMIT ?3)
+          ORDER BY partition DESC, owner DESC, kind DESC, item DESC LIMIT 1)",
     "DELETE FROM partitions WHERE organization = ?1 AND topic_id = ?2 AND partition <=
         (SELECT max(partition) FROM
             (SELECT partition FROM partitions WHERE organization = ?1 AND topic_id = ?2

@@ -1,5 +1,7 @@
 //! Topics on SQLite.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use futures::FutureExt;
 use segment::{LeaderEpoch, Offset, OrganizationId, PartitionIndex, TopicId};
@@ -7,8 +9,8 @@ use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{SqliteStore, column, database_clock, next_version, not_committed, purge, topic_bytes, uuid_column};
 use crate::{
-    CreatePartitionsError, CreateTopicError, DELETIONS_TOLD_FOR_MS, DeleteTopicError, NewTopic, StoreError, TopicRow,
-    Topics,
+    AlterTopicConfigsError, CreatePartitionsError, CreateTopicError, DELETIONS_TOLD_FOR_MS, DeleteTopicError, NewTopic,
+    StoreError, TopicRow, Topics,
 };
 
 /// Columns as [`topic_row`] reads them.
@@ -39,6 +41,18 @@ impl Topics for SqliteStore {
         total: i32,
     ) -> Result<TopicRow, CreatePartitionsError> {
         self.transact(move |connection| create_partitions(connection, organization, topic_id, total).boxed()).await
+    }
+
+    async fn alter_topic_configs(
+        &self,
+        organization: OrganizationId,
+        topic_id: TopicId,
+        expected: &BTreeMap<String, String>,
+        configs: &BTreeMap<String, String>,
+    ) -> Result<TopicRow, AlterTopicConfigsError> {
+        let (expected, configs) = (expected.clone(), configs.clone());
+        self.transact(move |connection| alter_configs(connection, organization, topic_id, expected, configs).boxed())
+            .await
     }
 
     async fn list_topics(&self) -> Result<Vec<TopicRow>, StoreError> {
@@ -159,14 +173,8 @@ async fn create_partitions(
     topic_id: TopicId,
     total: i32,
 ) -> Result<TopicRow, CreatePartitionsError> {
-    let find = "
-        SELECT organization, topic_id, name, partition_count, replication_factor, configs, created_at, agent_group
-          FROM topics WHERE organization = $1 AND topic_id = $2 AND deleted = 0";
-    let find = sqlx::query(find).bind(organization.0).bind(topic_bytes(topic_id));
-    let Some(found) = find.fetch_optional(&mut *connection).await.map_err(not_committed)? else {
-        return Err(CreatePartitionsError::Unknown);
-    };
-    let mut topic = topic_row(&found)?;
+    let topic = find_live(connection, organization, topic_id).await?;
+    let mut topic = topic.ok_or(CreatePartitionsError::Unknown)?;
     let current = topic.partition_count;
     if total <= current {
         return Err(CreatePartitionsError::NotMore { current });
@@ -183,6 +191,40 @@ async fn create_partitions(
         .map_err(not_committed)?;
     insert_partitions(connection, &topic, current, version).await?;
     Ok(topic)
+}
+
+async fn alter_configs(
+    connection: &mut SqliteConnection,
+    organization: OrganizationId,
+    topic_id: TopicId,
+    expected: BTreeMap<String, String>,
+    configs: BTreeMap<String, String>,
+) -> Result<TopicRow, AlterTopicConfigsError> {
+    let topic = find_live(connection, organization, topic_id).await?;
+    let mut topic = topic.ok_or(AlterTopicConfigsError::Unknown)?;
+    if topic.configs != expected {
+        return Err(AlterTopicConfigsError::Changed(Box::new(topic)));
+    }
+    let stored = serde_json::to_string(&configs).map_err(|error| StoreError::NotCommitted(Box::new(error)))?;
+    let version = next_version(connection).await?;
+    let alter = "UPDATE topics SET configs = $3, changed = $4 WHERE organization = $1 AND topic_id = $2";
+    let alter = sqlx::query(alter).bind(organization.0).bind(topic_bytes(topic_id)).bind(stored).bind(version);
+    alter.execute(connection).await.map_err(not_committed)?;
+    topic.configs = configs;
+    Ok(topic)
+}
+
+/// A topic that is not deleted.
+async fn find_live(
+    connection: &mut SqliteConnection,
+    organization: OrganizationId,
+    topic_id: TopicId,
+) -> Result<Option<TopicRow>, StoreError> {
+    let find = "
+        SELECT organization, topic_id, name, partition_count, replication_factor, configs, created_at, agent_group
+          FROM topics WHERE organization = $1 AND topic_id = $2 AND deleted = 0";
+    let find = sqlx::query(find).bind(organization.0).bind(topic_bytes(topic_id));
+    find.fetch_optional(connection).await.map_err(not_committed)?.as_ref().map(topic_row).transpose()
 }
 
 /// A row of the columns every topic query selects.
