@@ -27,6 +27,7 @@ pub(crate) fn of_append(error: &AppendError, named_by: NamedBy) -> Option<Code> 
     Some(match error {
         AppendError::UnknownTopic => named_by.unknown_topic(),
         AppendError::UnknownPartition => Code::UnknownTopicOrPartition,
+        AppendError::InternalTopic => Code::InvalidTopicException,
         AppendError::NotLeader | AppendError::StoreGaveUp | AppendError::Draining | AppendError::Unavailable => {
             Code::NotLeaderOrFollower
         }

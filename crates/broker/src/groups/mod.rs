@@ -1,3 +1,12 @@
-//! Consumer groups.
+//! Consumer groups: who is in them, who has which part of the work, and how far they came.
+//!
+//! A group's state is rows of the metadata store, under the lease of its partition of `__consumer_offsets`. What is in
+//! [`api`] is asked by gateways; the states are pure (`classic`, `offsets`): they take the time as an argument, do no
+//! I/O, and say by [`effects`] whom to answer and which rows to write.
 
-pub(crate) mod consumer;
+pub mod api;
+pub mod api_consumer;
+pub mod consumer;
+mod effects;
+mod rows;
+mod topics_view;
