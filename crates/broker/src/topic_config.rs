@@ -253,7 +253,11 @@ fn describe_groups(groups: &GroupSettings) -> Vec<ConfigEntry> {
     let partitions = u128::from(groups.offsets_topic_partitions.unsigned_abs());
     vec![
         entry("offsets.topic.num.partitions", partitions, "Coordinators among which groups are shared out."),
-        entry("offsets.retention.minutes", groups.offsets_retention.as_millis() / 60_000, "Of a group without members."),
+        entry(
+            "offsets.retention.minutes",
+            groups.offsets_retention.as_millis() / 60_000,
+            "Of a group without members.",
+        ),
         entry(
             "group.initial.rebalance.delay.ms",
             groups.initial_rebalance_delay.as_millis(),

@@ -303,8 +303,7 @@ impl Broker {
         }
         let name = OFFSETS_TOPIC.to_owned();
         let (partition_count, replication_factor, configs, validate_only) = (-1, -1, Vec::new(), false);
-        let request =
-            CreateTopic { organization, name, partition_count, replication_factor, configs, validate_only };
+        let request = CreateTopic { organization, name, partition_count, replication_factor, configs, validate_only };
         match self.create_topic(request).await {
             // Somebody else was faster.
             Err(TopicError::AlreadyExists(name)) => {

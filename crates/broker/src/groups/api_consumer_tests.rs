@@ -62,7 +62,12 @@ fn what_is_a_heartbeat_passes() {
     for member_epoch in [1, LEAVE_EPOCH] {
         let beat = ConsumerHeartbeat { member_epoch, ..nameless.clone() };
         assert!(beat.check(false).is_err());
-        let beat = ConsumerHeartbeat { member_epoch, member_id: "m".to_owned(), group_id: "g".to_owned(), ..Default::default() };
+        let beat = ConsumerHeartbeat {
+            member_epoch,
+            member_id: "m".to_owned(),
+            group_id: "g".to_owned(),
+            ..Default::default()
+        };
         assert_eq!(beat.check(true), Ok(()));
     }
 }

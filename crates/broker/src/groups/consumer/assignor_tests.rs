@@ -63,7 +63,8 @@ fn assert_complete(group: &Group, target: &[Assignment]) {
         assert!(group.members[*owner].2.contains(topic), "owner did not subscribe");
         assert!(*partition < group.topics[topic], "no such partition");
     }
-    let subscribed = group.topics.iter().filter(|(topic, _)| group.members.iter().any(|member| member.2.contains(topic)));
+    let subscribed =
+        group.topics.iter().filter(|(topic, _)| group.members.iter().any(|member| member.2.contains(topic)));
     let partitions: PartitionIndex = subscribed.map(|(_, count)| *count).sum();
     assert_eq!(owners.len(), usize::try_from(partitions).unwrap(), "a partition without an owner");
 }

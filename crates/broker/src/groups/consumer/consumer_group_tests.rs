@@ -262,6 +262,7 @@ fn a_group_without_subscriptions_is_a_group() {
     assert_eq!(rig.told(&join("b", &["t9"])), (2, Some(Assignment::default())));
     let mut changes = Vec::new();
     rig.group.delete(&mut changes);
-    let deleted: BTreeSet<_> = changes.into_iter().filter(|change| change.value.is_none()).map(|change| change.key).collect();
+    let deleted: BTreeSet<_> =
+        changes.into_iter().filter(|change| change.value.is_none()).map(|change| change.key).collect();
     assert!(rig.rows.keys().all(|key| deleted.contains(key)));
 }

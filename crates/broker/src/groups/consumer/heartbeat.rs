@@ -65,9 +65,8 @@ impl ConsumerGroup {
             Sender::New(_) => None,
             Sender::Member(id) | Sender::Returned { before: id, .. } => self.members.get(id),
         };
-        let (before, assigned_before) = known.map_or_else(Default::default, |member| {
-            (member.metadata.clone(), member.current.assigned.clone())
-        });
+        let (before, assigned_before) =
+            known.map_or_else(Default::default, |member| (member.metadata.clone(), member.current.assigned.clone()));
         let metadata = before.updated(request);
         let subscription_changed = !metadata.has_subscription_of(&before);
         if metadata.subscribed_topic_regex != before.subscribed_topic_regex {

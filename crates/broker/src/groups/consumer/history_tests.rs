@@ -58,7 +58,9 @@ struct History {
 
 impl History {
     fn new() -> Self {
-        Self { rig: Rig::new(&[(1, 3), (2, 2)]), clients: BTreeMap::new(), lives: 0, ids: BTreeMap::new() }
+        let mut rig = Rig::new(&[(1, 3), (2, 2)]);
+        rig.group.settings.max_size = 100; // members that are gone without a word count too
+        Self { rig, clients: BTreeMap::new(), lives: 0, ids: BTreeMap::new() }
     }
 
     fn run(&mut self, step: Step) {
@@ -104,7 +106,8 @@ impl History {
                 }
             }
             Err(refused) => {
-                let known = [GroupError::FencedMemberEpoch, GroupError::UnknownMemberId, GroupError::UnreleasedInstanceId];
+                let known =
+                    [GroupError::FencedMemberEpoch, GroupError::UnknownMemberId, GroupError::UnreleasedInstanceId];
                 assert!(known.contains(&refused.error), "{refused}");
                 assert!(is_new || client.epoch == 0, "a client that keeps the protocol was refused: {refused}");
                 self.clients.remove(&index);

@@ -24,10 +24,6 @@ pub(crate) struct ConsumerSettings {
 
 impl Default for ConsumerSettings {
     fn default() -> Self {
-        Self {
-            session_timeout: Duration::from_secs(45),
-            heartbeat_interval: Duration::from_secs(5),
-            max_size: 2_000,
-        }
+        Self { session_timeout: Duration::from_secs(45), heartbeat_interval: Duration::from_secs(5), max_size: 2_000 }
     }
 }

@@ -71,5 +71,8 @@ fn what_is_damaged_is_refused() {
         assert!(!decodes(&[row, &b"x"[..]].concat()));
         assert!(!decodes(&[&[1], &row[1..]].concat()), "a version that is not known");
     }
-    assert_eq!(Epochs::decode(&Epochs { group: 1, target: 2, metadata_hash: 0 }.encode()), Err(RowError::Contradiction));
+    assert_eq!(
+        Epochs::decode(&Epochs { group: 1, target: 2, metadata_hash: 0 }.encode()),
+        Err(RowError::Contradiction)
+    );
 }

@@ -38,8 +38,7 @@ struct Resolved {
 impl Resolved {
     fn resolve(&mut self, topics: &TopicsView) {
         let Some(regex) = &self.regex else { return };
-        self.topics =
-            topics.iter().filter(|topic| regex.is_match(&topic.name)).map(|topic| topic.topic_id).collect();
+        self.topics = topics.iter().filter(|topic| regex.is_match(&topic.name)).map(|topic| topic.topic_id).collect();
     }
 }
 

@@ -49,9 +49,7 @@ fn by_choice(members: &[Subscriber<'_>], topics: &Topics) -> Vec<Topic> {
     });
     let mut sorted: Vec<Topic> = known.collect();
     let weight = |topic: &Topic, other: &Topic| i64::from(topic.partitions) * other.subscribers.len() as i64;
-    sorted.sort_by(|a, b| {
-        weight(b, a).cmp(&weight(a, b)).then_with(|| a.subscribers.len().cmp(&b.subscribers.len()))
-    });
+    sorted.sort_by(|a, b| weight(b, a).cmp(&weight(a, b)).then_with(|| a.subscribers.len().cmp(&b.subscribers.len())));
     sorted
 }
 
