@@ -6,7 +6,16 @@
 
 pub mod api;
 pub mod api_consumer;
-pub mod consumer;
-mod effects;
-mod rows;
+#[cfg_attr(not(test), expect(dead_code, reason = "the shards that hold groups come with the next part"))]
+pub(crate) mod classic;
+#[cfg_attr(not(test), expect(dead_code, reason = "the shards that hold groups come with the next part"))]
+pub(crate) mod consumer;
+#[cfg_attr(not(test), expect(dead_code, reason = "the shards that hold groups come with the next part"))]
+pub(crate) mod effects;
+#[cfg_attr(not(test), expect(dead_code, reason = "the shards that hold groups come with the next part"))]
+pub(crate) mod offsets;
+pub(crate) mod rows;
+#[cfg_attr(not(test), expect(dead_code, reason = "the shards that hold groups come with the next part"))]
+pub(crate) mod settings;
+#[cfg_attr(not(test), expect(dead_code, reason = "the shards that hold groups come with the next part"))]
 mod topics_view;
