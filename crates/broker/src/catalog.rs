@@ -70,6 +70,13 @@ impl Catalog {
         names.values().filter_map(|topic_id| topics.by_id.get(topic_id)).map(|found| Arc::clone(&found.topic)).collect()
     }
 
+    /// Of every tenant that has it, the topic of that name.
+    pub(crate) fn named(&self, name: &str) -> Vec<Arc<Topic>> {
+        let topics = self.0.read();
+        let ids = topics.by_name.values().filter_map(|names| names.get(name));
+        ids.filter_map(|topic_id| topics.by_id.get(topic_id)).map(|found| Arc::clone(&found.topic)).collect()
+    }
+
     /// All topics of all tenants, by id.
     pub(crate) fn topics(&self) -> Vec<Arc<Topic>> {
         let topics = self.0.read();

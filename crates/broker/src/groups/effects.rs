@@ -8,7 +8,7 @@ use segment::TimestampMs;
 use tokio::time::Instant;
 
 use super::api::{
-    DescribedGroup, FetchedOffset, GroupError, JoinRefused, Joined, LeftMember, PartitionOutcome, Synced,
+    DescribedGroup, FetchedOffset, GroupError, JoinRefused, Joined, LeftMember, ListedGroup, PartitionOutcome, Synced,
 };
 
 /// The time of a decision: the pure states have no clock of their own.
@@ -34,6 +34,7 @@ pub(crate) enum Reply {
     OffsetCommit(Result<Vec<PartitionOutcome>, GroupError>),
     OffsetFetch(Result<Vec<FetchedOffset>, GroupError>),
     Describe(DescribedGroup),
+    List(Vec<ListedGroup>),
     DeleteGroup(Result<(), GroupError>),
     OffsetDelete(Result<Vec<PartitionOutcome>, GroupError>),
 }

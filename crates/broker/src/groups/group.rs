@@ -1,11 +1,9 @@
 //! One group: its members, in whichever protocol they speak, and its offsets.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use metadata::CoordinatorRow;
-use segment::TopicId;
+use segment::{TimestampMs, TopicId};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -98,7 +96,7 @@ impl Group {
         match &mut self.members {
             Members::Classic(classic) => classic.check_commit(now, &commit)?,
         }
-        self.offsets.commit(&self.group_id, now, commit, effects)
+        self.offsets.commit(now, commit, effects)
     }
 
     pub(crate) fn fetch(&self, fetch: &OffsetFetch) -> Result<Vec<FetchedOffset>, GroupError> {
@@ -107,7 +105,6 @@ impl Group {
 
     pub(crate) fn delete_offsets(
         &mut self,
-        _now: Now,
         delete: &OffsetDelete,
         names: &Names<'_>,
         effects: &mut Effects,
@@ -148,14 +145,19 @@ impl Group {
     }
 
     /// Forgets what has expired; true if nothing is left of it, and its rows go too.
-    pub(crate) fn sweep(&mut self, now: Now, retention: Duration, names: &Names<'_>, effects: &mut Effects) -> bool {
-        let topics: BTreeSet<TopicId> = self.offsets.fetch(None).iter().map(|offset| offset.topic_id).collect();
-        for topic_id in topics.into_iter().filter(|topic_id| names.of(*topic_id).is_none()) {
+    pub(crate) fn sweep(
+        &mut self,
+        now: Now,
+        retention: TimestampMs,
+        names: &Names<'_>,
+        effects: &mut Effects,
+    ) -> bool {
+        for topic_id in self.offsets.topics().into_iter().filter(|topic_id| names.of(*topic_id).is_none()) {
             self.offsets.delete_topic(&self.group_id, topic_id, effects);
         }
         let Members::Classic(classic) = &self.members;
         let subscribed = |topic_id| self.members.subscribed(names, topic_id);
-        self.offsets.expire(&self.group_id, now, classic.offset_expiry(), retention, subscribed, effects);
+        self.offsets.expire(&self.group_id, now.timestamp, classic.offset_expiry(), retention, subscribed, effects);
         let is_over = self.offsets.is_empty() && classic.state() == GroupState::Empty;
         if is_over {
             classic.delete(effects);

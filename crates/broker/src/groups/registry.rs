@@ -48,7 +48,6 @@ impl Surroundings {
 
 /// What is asked of a coordinator.
 #[derive(Debug)]
-#[expect(missing_docs, reason = "Kafka's own names")]
 pub(crate) enum Request {
     Join(JoinGroup),
     Sync(SyncGroup),
@@ -103,7 +102,8 @@ impl Registry {
 
     /// Does what is due.
     pub(crate) fn tick(&mut self, instant: Instant, effects: &mut Effects) {
-        while let Some((_, group_id)) = self.deadlines.pop_first_if(|(deadline, _)| *deadline <= instant) {
+        while self.next_deadline().is_some_and(|deadline| deadline <= instant) {
+            let Some((_, group_id)) = self.deadlines.pop_first() else { return };
             let now = self.surroundings.now(instant);
             if let Some(group) = self.groups.get_mut(&group_id) {
                 group.deadline = None;
@@ -139,7 +139,7 @@ impl Registry {
             }
             Request::OffsetDelete(delete) => {
                 let group_id = delete.group_id.clone();
-                (group_id, Reply::OffsetDelete(self.delete_offsets(now, delete, effects)))
+                (group_id, Reply::OffsetDelete(self.delete_offsets(delete, effects)))
             }
             Request::Describe(group_id) => {
                 let described = match self.groups.get(&group_id) {
@@ -229,7 +229,6 @@ impl Registry {
 
     fn delete_offsets(
         &mut self,
-        now: Now,
         delete: OffsetDelete,
         effects: &mut Effects,
     ) -> Result<Vec<super::api::PartitionOutcome>, GroupError> {
@@ -238,7 +237,7 @@ impl Registry {
         }
         let names = Names { organization: self.organization, catalog: &self.surroundings.catalog };
         let group = self.groups.get_mut(&delete.group_id).ok_or(GroupError::GroupIdNotFound)?;
-        group.delete_offsets(now, &delete, &names, effects)
+        group.delete_offsets(&delete, &names, effects)
     }
 
     fn delete(&mut self, group_id: &str, effects: &mut Effects) -> Result<(), GroupError> {
@@ -253,7 +252,7 @@ impl Registry {
     pub(crate) fn sweep(&mut self, instant: Instant, effects: &mut Effects) {
         let now = self.surroundings.now(instant);
         let names = Names { organization: self.organization, catalog: &self.surroundings.catalog };
-        let retention = self.surroundings.settings.offsets_retention;
+        let retention = self.surroundings.settings.offsets_retention_ms;
         let mut over = Vec::new();
         for (group_id, group) in &mut self.groups {
             if group.sweep(now, retention, &names, effects) {

@@ -10,18 +10,24 @@ use std::time::Duration;
 
 use metadata::MetadataStore;
 use parking_lot::Mutex;
+use rand::rngs::StdRng;
 use segment::{LeaderEpoch, OrganizationId, PartitionKey};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::confirmation::Confirmation;
 use super::journal::Journal;
-use super::registry::Surroundings;
+use super::api::GroupError;
+use super::effects::Reply;
+use super::registry::{Request, Surroundings};
+use super::settings::GroupSettings;
 use super::shard::{Command, Shard};
 use crate::catalog::Catalog;
 use crate::session::SessionStatus;
 use crate::session::coordinator::RoundRequest;
 use crate::session::view::ClusterView;
+use crate::shared::Shared;
 use crate::topics::OFFSETS_TOPIC;
 use crate::writer::pool::WriterPool;
 
@@ -30,29 +36,62 @@ const COMMANDS_MAX: usize = 256;
 /// How often offsets are looked for that expired: Kafka's `offsets.retention.check.interval.ms`.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 
+/// The tasks behind [`Shards`]: journal, confirmations, and who watches the leases.
+pub(crate) type GroupTasks = [JoinHandle<()>; 3];
+
 /// See the module.
 pub(crate) struct Shards {
-    pub(crate) metadata: Arc<dyn MetadataStore>,
-    pub(crate) status: Arc<SessionStatus>,
-    pub(crate) catalog: Arc<Catalog>,
-    pub(crate) view: Arc<ClusterView>,
-    pub(crate) pool: Arc<WriterPool>,
-    pub(crate) journal: Journal,
+    metadata: Arc<dyn MetadataStore>,
+    status: Arc<SessionStatus>,
+    catalog: Arc<Catalog>,
+    view: Arc<ClusterView>,
+    pool: Arc<WriterPool>,
+    journal: Journal,
     pub(crate) confirmation: Confirmation,
-    pub(crate) surroundings: Surroundings,
-    pub(crate) rounds: mpsc::Sender<RoundRequest>,
-    pub(crate) running: Mutex<BTreeMap<PartitionKey, Running>>,
-    pub(crate) is_closed: AtomicBool,
+    surroundings: Surroundings,
+    /// For a catalogue that is up to date.
+    rounds: mpsc::Sender<RoundRequest>,
+    running: Mutex<BTreeMap<PartitionKey, Running>>,
+    is_closed: AtomicBool,
 }
 
 /// The way to a coordinator.
 #[derive(Clone)]
 pub(crate) struct Running {
     pub(crate) leader_epoch: LeaderEpoch,
-    pub(crate) commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<Command>,
 }
 
 impl Shards {
+    /// Begins what coordinators need, and the coordinators of what is led already.
+    pub(crate) fn start(shared: &Shared, rounds: mpsc::Sender<RoundRequest>, rng: StdRng) -> (Arc<Self>, GroupTasks) {
+        let (metadata, status) = (&shared.metadata, &shared.status);
+        let (journal, journal_task) = Journal::new(Arc::clone(metadata), Arc::clone(status));
+        let (confirmation, confirmation_task) = Confirmation::new(Arc::clone(metadata), Arc::clone(status));
+        let surroundings = Surroundings {
+            settings: Arc::new(group_settings(&shared.settings.groups)),
+            catalog: Arc::clone(&shared.catalog),
+            clock: Arc::clone(&shared.clock),
+            rng: Arc::new(Mutex::new(rng)),
+        };
+        let shards = Arc::new(Self {
+            metadata: Arc::clone(metadata),
+            status: Arc::clone(status),
+            catalog: Arc::clone(&shared.catalog),
+            view: Arc::clone(&shared.view),
+            pool: Arc::clone(&shared.pool),
+            journal,
+            confirmation,
+            surroundings,
+            rounds,
+            running: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+        });
+        let watch = tokio::spawn(Arc::clone(&shards).run());
+        let tasks = [tokio::spawn(journal_task.run()), tokio::spawn(confirmation_task.run()), watch];
+        (shards, tasks)
+    }
+
     /// Begins and ends coordinators as leases come and go, until the task is aborted.
     pub(crate) async fn run(self: Arc<Self>) {
         let mut changes = self.view.subscribe();
@@ -141,7 +180,26 @@ impl Shards {
     }
 }
 
+fn group_settings(settings: &crate::GroupSettings) -> GroupSettings {
+    GroupSettings {
+        initial_rebalance_delay: settings.initial_rebalance_delay,
+        session_timeout_min: settings.session_timeout_min,
+        session_timeout_max: settings.session_timeout_max,
+        group_max_size: settings.group_size_max,
+        offsets_retention_ms: i64::try_from(settings.offsets_retention.as_millis()).unwrap_or(i64::MAX),
+        ..GroupSettings::default()
+    }
+}
+
 impl Running {
+    /// Asks, and waits for the answer however long it takes.
+    pub(crate) async fn ask(&self, request: Request) -> Result<Reply, GroupError> {
+        let (to, answer) = oneshot::channel();
+        let gone = |_| GroupError::NotCoordinator;
+        self.commands.send(Command::Ask(request, to)).await.map_err(gone)?;
+        answer.await.unwrap_or(Err(GroupError::NotCoordinator))
+    }
+
     fn serves(&self, leader_epoch: LeaderEpoch) -> bool {
         self.leader_epoch == leader_epoch && !self.commands.is_closed()
     }
