@@ -4,10 +4,10 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest,
-    DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeTopicPartitionsRequest, FetchRequest,
-    FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
-    ProduceRequest,
+    ApiKey, ApiVersionsRequest, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, CreatePartitionsRequest,
+    CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
+    DescribeTopicPartitionsRequest, FetchRequest, FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest,
+    MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable};
 use rand::rngs::SmallRng;
@@ -162,6 +162,8 @@ fn decoded(key: ApiKey, body: &mut Bytes, version: i16) -> Option<BytesMut> {
         ApiKey::DescribeConfigs => through::<DescribeConfigsRequest>(body, version),
         ApiKey::CreatePartitions => through::<CreatePartitionsRequest>(body, version),
         ApiKey::DescribeCluster => through::<DescribeClusterRequest>(body, version),
+        ApiKey::ConsumerGroupHeartbeat => through::<ConsumerGroupHeartbeatRequest>(body, version),
+        ApiKey::ConsumerGroupDescribe => through::<ConsumerGroupDescribeRequest>(body, version),
         ApiKey::DescribeTopicPartitions => through::<DescribeTopicPartitionsRequest>(body, version),
         key => panic!("{key:?} has no decoder here"),
     }

@@ -182,11 +182,8 @@ pub(crate) const SYNC_GROUP: Body = &[
 
 pub(crate) const HEARTBEAT: Body = &[TEXT, INT32, TEXT, TEXT.since(3).nullable_since(3)];
 
-pub(crate) const LEAVE_GROUP: Body = &[
-    TEXT,
-    TEXT.until(2),
-    structs(&[TEXT, TEXT.nullable_since(3), TEXT.since(5).nullable_since(5)]).since(3),
-];
+pub(crate) const LEAVE_GROUP: Body =
+    &[TEXT, TEXT.until(2), structs(&[TEXT, TEXT.nullable_since(3), TEXT.since(5).nullable_since(5)]).since(3)];
 
 pub(crate) const LIST_GROUPS: Body = &[TEXTS.since(4), TEXTS.since(5)];
 
@@ -215,3 +212,18 @@ pub(crate) const DESCRIBE_CLUSTER: Body = &[BOOLEAN, INT8.since(1), BOOLEAN.sinc
 
 pub(crate) const DESCRIBE_TOPIC_PARTITIONS: Body =
     &[structs(&[TEXT]), INT32, Field::new(Kind::OptionStruct(&[TEXT, INT32]))];
+
+pub(crate) const CONSUMER_GROUP_HEARTBEAT: Body = &[
+    TEXT,
+    TEXT,
+    INT32,
+    TEXT.nullable_since(0),
+    TEXT.nullable_since(0),
+    INT32,
+    TEXTS.nullable_since(0),
+    TEXT.since(1).nullable_since(1),
+    TEXT.nullable_since(0),
+    structs(&[UUID, INT32_ARRAY]).nullable_since(0),
+];
+
+pub(crate) const CONSUMER_GROUP_DESCRIBE: Body = &[TEXTS, BOOLEAN];

@@ -53,7 +53,7 @@ pub struct ConsumerHeartbeatAnswer {
     pub assignment: Option<Assignment>,
 }
 
-/// Why a heartbeat was refused.
+/// Why a heartbeat, or a description, was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct HeartbeatRefused {
@@ -66,6 +66,14 @@ pub struct HeartbeatRefused {
 impl HeartbeatRefused {
     pub(crate) fn new(error: GroupError, message: impl Into<String>) -> Self {
         Self { error, message: message.into() }
+    }
+
+    pub(crate) fn no_group(group_id: &str) -> Self {
+        Self::new(GroupError::GroupIdNotFound, format!("Group {group_id} not found."))
+    }
+
+    pub(crate) fn not_consumer(group_id: &str) -> Self {
+        Self::new(GroupError::GroupIdNotFound, format!("Group {group_id} is not a consumer group."))
     }
 }
 

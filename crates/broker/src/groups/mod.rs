@@ -24,4 +24,4 @@ pub(crate) mod rows;
 pub(crate) mod settings;
 mod shard;
 pub(crate) mod shards;
-mod topics_view;
+pub(crate) mod topics_view;

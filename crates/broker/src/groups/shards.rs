@@ -16,10 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::confirmation::Confirmation;
-use super::journal::Journal;
 use super::api::GroupError;
+use super::confirmation::Confirmation;
 use super::effects::Reply;
+use super::journal::Journal;
 use super::registry::{Request, Surroundings};
 use super::settings::GroupSettings;
 use super::shard::{Command, Shard};

@@ -18,7 +18,7 @@ pub(crate) struct TopicsView {
 impl TopicsView {
     /// `version` tells two views of one coordinator apart.
     pub(crate) fn new(version: u64, mut topics: Vec<Arc<Topic>>) -> Self {
-        topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        topics.sort_by(|a, b| a.name.cmp(&b.name));
         let by_id = topics.iter().map(|topic| (topic.topic_id, Arc::clone(topic))).collect();
         Self { version, by_name: topics, by_id }
     }

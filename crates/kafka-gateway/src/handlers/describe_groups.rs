@@ -14,11 +14,8 @@ pub(crate) async fn handle(
     version: i16,
     request: DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
-    let operations = if version >= 3 && request.include_authorized_operations {
-        GROUP_OPERATIONS
-    } else {
-        OPERATIONS_NOT_ASKED
-    };
+    let operations =
+        if version >= 3 && request.include_authorized_operations { GROUP_OPERATIONS } else { OPERATIONS_NOT_ASKED };
     let mut groups = Vec::with_capacity(request.groups.len());
     for group_id in request.groups {
         let described = context.broker.describe_group(context.organization, group_id.to_string()).await;

@@ -11,8 +11,7 @@ use crate::error_code;
 
 pub(crate) async fn handle(context: Arc<Context>, version: i16, request: ListGroupsRequest) -> ListGroupsResponse {
     let names = |names: Vec<kafka_protocol::protocol::StrBytes>| names.iter().map(|name| name.to_string()).collect();
-    let wanted =
-        ListGroups { states_filter: names(request.states_filter), types_filter: names(request.types_filter) };
+    let wanted = ListGroups { states_filter: names(request.states_filter), types_filter: names(request.types_filter) };
     match context.broker.list_groups(context.organization, wanted).await {
         Ok(groups) => {
             ListGroupsResponse::default().with_groups(groups.into_iter().map(|group| shown(version, group)).collect())

@@ -43,6 +43,8 @@ pub(crate) struct ConsumerGroup {
     /// Who holds which partition, assigned or not yet given up.
     holders: HashMap<(TopicId, PartitionIndex), Arc<str>>,
     pub(super) expressions: Expressions,
+    /// Of what all members said about themselves.
+    pub(super) metadata_bytes: usize,
     /// Whether members went since the metadata hash was computed.
     pub(super) is_hash_stale: bool,
     pub(super) deadlines: Deadlines,
@@ -62,6 +64,7 @@ impl ConsumerGroup {
             static_members: HashMap::new(),
             holders: HashMap::new(),
             expressions: Expressions::default(),
+            metadata_bytes: 0,
             is_hash_stale: false,
             deadlines: Deadlines::default(),
             changed: BTreeSet::new(),
@@ -90,6 +93,7 @@ impl ConsumerGroup {
                 self.static_members.insert(instance_id.clone(), Arc::clone(&member_id));
             }
             self.deadlines.set_session(&member_id, now + self.settings.session_timeout);
+            self.metadata_bytes += metadata.bytes();
             self.members.insert(member_id, Member { metadata, current: CurrentAssignment::default() });
             return Ok(());
         }
@@ -108,7 +112,7 @@ impl ConsumerGroup {
     }
 
     /// Writes what changed since the last time.
-    pub(crate) fn write(&mut self, changes: &mut Vec<CoordinatorChange>) {
+    pub(super) fn write(&mut self, changes: &mut Vec<CoordinatorChange>) {
         for (kind, member_id) in std::mem::take(&mut self.changed) {
             let value = self.row(kind, &member_id);
             changes.push(CoordinatorChange { key: self.key(kind, &member_id), value });
@@ -165,7 +169,9 @@ impl ConsumerGroup {
         if let Some(instance_id) = &metadata.instance_id {
             self.static_members.insert(instance_id.clone(), Arc::clone(member_id));
         }
-        self.members.entry(Arc::clone(member_id)).or_default().metadata = metadata;
+        self.metadata_bytes += metadata.bytes();
+        let member = self.members.entry(Arc::clone(member_id)).or_default();
+        self.metadata_bytes -= std::mem::replace(&mut member.metadata, metadata).bytes();
         self.mark(KIND_CONSUMER_MEMBER, member_id);
     }
 
@@ -212,6 +218,7 @@ impl ConsumerGroup {
 
     fn take_out(&mut self, member_id: &str) -> Option<Member> {
         let (member_id, member) = self.members.remove_entry(member_id)?;
+        self.metadata_bytes -= member.metadata.bytes();
         for partition in member.current.held() {
             self.holders.remove(&partition);
         }
@@ -302,12 +309,13 @@ impl ConsumerGroup {
     }
 
     /// Whoever is over their time is out.
-    pub(crate) fn tick(&mut self, now: Instant) {
+    pub(crate) fn tick(&mut self, now: Instant, changes: &mut Vec<CoordinatorChange>) {
         while let Some((member_id, was_not_heard_of)) = self.deadlines.due(now) {
             let why = if was_not_heard_of { "its session expired" } else { "it did not give up partitions in time" };
             tracing::info!(group = self.group_id, member = &*member_id, why, "a member is out");
             self.remove_member(&member_id);
         }
+        self.write(changes);
     }
 
     /// Where the group is in its life.
@@ -365,13 +373,10 @@ impl ConsumerGroup {
     }
 
     /// Whether a member subscribed to the topic.
-    pub(crate) fn is_subscribed_to(&self, topic_name: &str, topics: &TopicsView) -> bool {
-        self.members.values().any(|member| {
-            member.metadata.subscribed_topic_names.contains(topic_name)
-                || member.metadata.regex().is_some()
-                    && topics.by_name(topic_name).is_some_and(|topic| {
-                        self.expressions.topics_of(&member.metadata, topics).contains(&topic.topic_id)
-                    })
+    pub(crate) fn is_subscribed_to(&self, topic_id: TopicId, name: &str) -> bool {
+        self.members.values().any(|Member { metadata, .. }| {
+            metadata.subscribed_topic_names.contains(name)
+                || metadata.regex().is_some_and(|pattern| self.expressions.may_mean(pattern, topic_id))
         })
     }
 }

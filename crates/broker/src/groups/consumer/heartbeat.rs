@@ -15,6 +15,7 @@ use super::member::{LEAVE_EPOCH, Member, MemberMetadata, MemberState, STATIC_LEA
 use super::subscription;
 use crate::groups::api::GroupError;
 use crate::groups::api_consumer::{ConsumerHeartbeat, ConsumerHeartbeatAnswer, HeartbeatRefused};
+use crate::groups::settings::{GROUP_BYTES_MAX, MEMBER_BYTES_MAX};
 use crate::groups::topics_view::TopicsView;
 
 /// Who sends a heartbeat.
@@ -72,6 +73,7 @@ impl ConsumerGroup {
         if metadata.subscribed_topic_regex != before.subscribed_topic_regex {
             check_regex(&metadata)?;
         }
+        self.check_room(&before, &metadata)?;
         if let Sender::Returned { before, after } = &sender {
             self.replace_member(now, before, after);
         }
@@ -89,6 +91,16 @@ impl ConsumerGroup {
             heartbeat_interval: self.settings.heartbeat_interval,
             assignment: is_told.then(|| current.assigned.clone()),
         })
+    }
+
+    /// Our own bounds; Kafka's is the size of a record.
+    fn check_room(&self, before: &MemberMetadata, after: &MemberMetadata) -> Refusable<()> {
+        let bytes = after.bytes();
+        if bytes > MEMBER_BYTES_MAX || self.metadata_bytes - before.bytes() + bytes > GROUP_BYTES_MAX {
+            let message = "The group has no room for so much metadata of members.";
+            return Err(HeartbeatRefused::new(GroupError::GroupMaxSizeReached, message));
+        }
+        Ok(())
     }
 
     fn leave(&mut self, now: Instant, request: &ConsumerHeartbeat) -> Refusable<ConsumerHeartbeatAnswer> {

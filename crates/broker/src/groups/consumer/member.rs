@@ -34,6 +34,15 @@ pub(crate) struct MemberMetadata {
 }
 
 impl MemberMetadata {
+    /// What it takes to keep it, about.
+    pub(super) fn bytes(&self) -> usize {
+        let ids = [self.instance_id.as_ref(), self.rack_id.as_ref(), Some(&self.client_id), Some(&self.client_host)];
+        let names = self.subscribed_topic_names.iter().map(|name| name.len() + size_of::<String>());
+        ids.into_iter().flatten().map(String::len).sum::<usize>()
+            + self.subscribed_topic_regex.len()
+            + names.sum::<usize>()
+    }
+
     /// Its regular expression, if it has one.
     pub(super) fn regex(&self) -> Option<&str> {
         Some(self.subscribed_topic_regex.as_str()).filter(|regex| !regex.is_empty())

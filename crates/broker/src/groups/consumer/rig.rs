@@ -126,9 +126,8 @@ impl Rig {
     /// Lets time pass.
     pub(super) fn pass(&mut self, time: Duration) {
         self.now += time;
-        self.group.tick(self.now);
         let mut changes = Vec::new();
-        self.group.write(&mut changes);
+        self.group.tick(self.now, &mut changes);
         self.store(changes);
     }
 

@@ -78,6 +78,11 @@ impl Expressions {
         self.version = Some(topics.version());
     }
 
+    /// Whether the expression means this topic; one that was not resolved yet may.
+    pub(super) fn may_mean(&self, pattern: &str, topic_id: TopicId) -> bool {
+        self.by_pattern.get(pattern).is_none_or(|resolved| resolved.topics.contains(&topic_id))
+    }
+
     /// The topics that there are of those that this member means.
     pub(super) fn topics_of(&self, member: &MemberMetadata, topics: &TopicsView) -> BTreeSet<TopicId> {
         let named = member.subscribed_topic_names.iter().filter_map(|name| topics.by_name(name));
