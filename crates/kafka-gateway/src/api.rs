@@ -77,6 +77,8 @@ pub(crate) const APIS: &[Api] = &[
     Api::new(ApiKey::DeleteGroups, "DeleteGroups", (0, 2), 2, schema::DELETE_GROUPS),
     Api::new(ApiKey::OffsetDelete, "OffsetDelete", (0, 0), NEVER_FLEXIBLE, schema::OFFSET_DELETE),
     Api::new(ApiKey::DescribeCluster, "DescribeCluster", (0, 2), 0, schema::DESCRIBE_CLUSTER),
+    Api::new(ApiKey::ConsumerGroupHeartbeat, "ConsumerGroupHeartbeat", (0, 1), 0, schema::CONSUMER_GROUP_HEARTBEAT),
+    Api::new(ApiKey::ConsumerGroupDescribe, "ConsumerGroupDescribe", (0, 1), 0, schema::CONSUMER_GROUP_DESCRIBE),
     Api::new(ApiKey::DescribeTopicPartitions, "DescribeTopicPartitions", (0, 0), 0, schema::DESCRIBE_TOPIC_PARTITIONS),
 ];
 

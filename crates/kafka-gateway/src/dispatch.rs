@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use broker::{FrontEnd, MemoryPermit};
 use bytes::Bytes;
-use kafka_protocol::messages::{ApiKey, JoinGroupResponse};
+use kafka_protocol::messages::{ApiKey, ConsumerGroupHeartbeatResponse, JoinGroupResponse};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use tokio::time::{Instant, timeout};
 
@@ -178,6 +178,15 @@ async fn route(call: Call) -> Result<InFlight, Refused> {
         ApiKey::DeleteGroups => later(call, true, h::delete_groups::handle, h::delete_groups::has_error),
         ApiKey::OffsetDelete => later(call, true, h::offset_delete::handle, h::offset_delete::has_error),
         ApiKey::DescribeCluster => later(call, false, h::describe_cluster::handle, |response| response.error_code != 0),
+        ApiKey::ConsumerGroupHeartbeat => {
+            let client_id = call.client_id.to_string();
+            let handle =
+                |context, version, request| h::consumer_group_heartbeat::handle(context, version, client_id, request);
+            later(call, true, handle, |response: &ConsumerGroupHeartbeatResponse| response.error_code != 0)
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            later(call, false, h::consumer_group_describe::handle, h::consumer_group_describe::has_error)
+        }
         ApiKey::DescribeTopicPartitions => {
             later(call, false, h::describe_topic_partitions::handle, h::describe_topic_partitions::has_error)
         }

@@ -212,3 +212,18 @@ pub(crate) const DESCRIBE_CLUSTER: Body = &[BOOLEAN, INT8.since(1), BOOLEAN.sinc
 
 pub(crate) const DESCRIBE_TOPIC_PARTITIONS: Body =
     &[structs(&[TEXT]), INT32, Field::new(Kind::OptionStruct(&[TEXT, INT32]))];
+
+pub(crate) const CONSUMER_GROUP_HEARTBEAT: Body = &[
+    TEXT,
+    TEXT,
+    INT32,
+    TEXT.nullable_since(0),
+    TEXT.nullable_since(0),
+    INT32,
+    TEXTS.nullable_since(0),
+    TEXT.since(1).nullable_since(1),
+    TEXT.nullable_since(0),
+    structs(&[UUID, INT32_ARRAY]).nullable_since(0),
+];
+
+pub(crate) const CONSUMER_GROUP_DESCRIBE: Body = &[TEXTS, BOOLEAN];

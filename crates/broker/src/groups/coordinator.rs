@@ -185,7 +185,7 @@ impl Broker {
         }
     }
 
-    async fn ask_coordinator(
+    pub(super) async fn ask_coordinator(
         &self,
         organization: OrganizationId,
         group_id: &str,

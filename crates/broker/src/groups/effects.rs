@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::api::{
     DescribedGroup, FetchedOffset, GroupError, JoinRefused, Joined, LeftMember, ListedGroup, PartitionOutcome, Synced,
 };
+use super::api_consumer::{ConsumerHeartbeatAnswer, DescribedConsumerGroup, HeartbeatRefused};
 
 /// The time of a decision: the pure states have no clock of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub(crate) enum Reply {
     List(Vec<ListedGroup>),
     DeleteGroup(Result<(), GroupError>),
     OffsetDelete(Result<Vec<PartitionOutcome>, GroupError>),
+    ConsumerHeartbeat(Result<ConsumerHeartbeatAnswer, HeartbeatRefused>),
+    ConsumerDescribe(Result<DescribedConsumerGroup, HeartbeatRefused>),
 }
 
 /// What is to be done after a decision.

@@ -8,9 +8,12 @@
 //! [`registry`] → [`group`]; its changes go through [`line`] to the [`journal`], and then its answer leaves.
 
 pub mod api;
+pub mod api_consumer;
 pub(crate) mod classic;
 mod confirmation;
+pub(crate) mod consumer;
 mod coordinator;
+mod coordinator_consumer;
 pub(crate) mod effects;
 mod group;
 mod journal;
@@ -21,3 +24,4 @@ pub(crate) mod rows;
 pub(crate) mod settings;
 mod shard;
 pub(crate) mod shards;
+pub(crate) mod topics_view;

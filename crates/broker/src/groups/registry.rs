@@ -17,9 +17,11 @@ use super::api::{
     DescribedGroup, GroupError, Heartbeat, JoinGroup, JoinRefused, LeaveGroup, LeftMember, ListGroups, OffsetCommit,
     OffsetDelete, OffsetFetch, SyncGroup,
 };
+use super::api_consumer::{ConsumerHeartbeat, ConsumerHeartbeatAnswer, HeartbeatRefused};
 use super::effects::{Effects, Now, Reply, Ticket};
 use super::group::Group;
 use super::settings::GroupSettings;
+use super::topics_view::TopicsView;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 
@@ -59,6 +61,8 @@ pub(crate) enum Request {
     Describe(String),
     List(ListGroups),
     DeleteGroup(String),
+    ConsumerHeartbeat(ConsumerHeartbeat),
+    ConsumerDescribe(String),
 }
 
 /// See the module.
@@ -66,13 +70,16 @@ pub(crate) struct Registry {
     organization: OrganizationId,
     surroundings: Surroundings,
     groups: BTreeMap<String, Group>,
+    /// As of the last time somebody asked for it.
+    topics: Arc<TopicsView>,
     /// When each group that waits for something has to be looked at.
     deadlines: BTreeSet<(Instant, String)>,
 }
 
 impl Registry {
     pub(crate) fn new(organization: OrganizationId, surroundings: Surroundings) -> Self {
-        Self { organization, surroundings, groups: BTreeMap::new(), deadlines: BTreeSet::new() }
+        let (groups, topics, deadlines) = Default::default();
+        Self { organization, surroundings, groups, topics, deadlines }
     }
 
     /// Takes over one row.
@@ -153,6 +160,18 @@ impl Registry {
                 let asked = listed.filter(|group| wanted.asks_for(group.state, group.group_type));
                 return effects.reply(ticket, Reply::List(asked.collect()));
             }
+            Request::ConsumerHeartbeat(heartbeat) => {
+                let group_id = heartbeat.group_id.clone();
+                (group_id, Reply::ConsumerHeartbeat(self.consumer_heartbeat(now, heartbeat, effects)))
+            }
+            Request::ConsumerDescribe(group_id) => {
+                let topics = self.topics();
+                let described = match self.groups.get(&group_id) {
+                    Some(group) => group.describe_consumer(&topics),
+                    None => Err(HeartbeatRefused::no_group(&group_id)),
+                };
+                (group_id, Reply::ConsumerDescribe(described))
+            }
             Request::DeleteGroup(group_id) => {
                 let deleted = self.delete(&group_id, effects);
                 (group_id, Reply::DeleteGroup(deleted))
@@ -177,8 +196,37 @@ impl Registry {
             return effects.reply(ticket, Reply::Join(Err(JoinRefused { error, member_id: join.member_id })));
         }
         let fresh = self.surroundings.fresh_id();
-        self.found(now, &group_id).join(now, join, fresh, ticket, effects);
+        let settings = Arc::clone(&self.surroundings.settings);
+        self.found(now, &group_id).join(now, &settings, join, fresh, ticket, effects);
         self.settle(&group_id, now.instant);
+    }
+
+    fn consumer_heartbeat(
+        &mut self,
+        now: Now,
+        mut heartbeat: ConsumerHeartbeat,
+        effects: &mut Effects,
+    ) -> Result<ConsumerHeartbeatAnswer, HeartbeatRefused> {
+        let joins = heartbeat.member_epoch == 0;
+        if !self.groups.contains_key(&heartbeat.group_id) {
+            if !joins {
+                return Err(HeartbeatRefused::no_group(&heartbeat.group_id));
+            }
+            if self.groups.len() >= GROUPS_MAX {
+                return Err(GroupError::GroupMaxSizeReached.into());
+            }
+        }
+        if joins && heartbeat.member_id.is_empty() {
+            heartbeat.member_id = self.surroundings.fresh_id().to_string();
+        }
+        let topics = self.topics();
+        let settings = self.surroundings.settings.consumer;
+        self.found(now, &heartbeat.group_id).consumer_heartbeat(now, settings, &heartbeat, &topics, effects)
+    }
+
+    fn topics(&mut self) -> Arc<TopicsView> {
+        self.topics = self.surroundings.catalog.view(self.organization, &self.topics);
+        Arc::clone(&self.topics)
     }
 
     fn sync(&mut self, now: Now, sync: SyncGroup, ticket: Ticket, effects: &mut Effects) {

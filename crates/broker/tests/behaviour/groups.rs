@@ -9,9 +9,9 @@ use broker::groups::api::{
 };
 use broker::{Broker, BrokerSettings, GroupSettings, Topic};
 use bytes::Bytes;
-use metadata::FailPoint;
+use metadata::{FailPoint, MemoryStore};
 
-use crate::rig::{ORG, Rig, create};
+use crate::rig::{NOW, ORG, Rig, create};
 
 fn commit(group_id: &str, topic: &Topic, partition: i32, offset: i64) -> OffsetCommit {
     let to_commit =
@@ -173,7 +173,9 @@ async fn a_group_goes_on_where_its_coordinators_lease_goes() {
         async move { first.join_group(ORG, join("g0", "")).await.map_err(|refused| refused.error) }
     });
     let second = rig.start_with(quick("b")).await;
-    first.hand_over(tokio::time::Instant::now() + Duration::from_secs(10)).await;
+    let begun = tokio::time::Instant::now();
+    first.hand_over(begun + Duration::from_secs(10)).await;
+    assert!(begun.elapsed() < Duration::from_secs(9), "nothing is left to hand over");
     assert_eq!(waiting.await.expect("no panic"), Err(GroupError::NotCoordinator), "who waits is told");
     for group in 0..20 {
         let name = format!("g{group}");
@@ -247,7 +249,11 @@ async fn commits_of_many_groups_share_transactions_and_each_is_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn offsets_expire_and_go_with_their_topic() {
-    let rig = Rig::new();
+    let mut rig = Rig::new();
+    // Its clock moves.
+    let begun = tokio::time::Instant::now();
+    let clock = move || NOW + i64::try_from(begun.elapsed().as_millis()).expect("small");
+    rig.metadata = Arc::new(MemoryStore::new(uuid::Uuid::from_u128(7), clock));
     let (broker, topic) = with_topic(&rig).await;
     let other = create(&broker, "other", 1).await;
     committed(&broker, "old", &topic, 0, 1).await;

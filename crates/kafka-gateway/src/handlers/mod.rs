@@ -1,6 +1,8 @@
 //! One file per Kafka API. Each opens with the versions served, its behaviour, and what is skipped.
 
 pub(crate) mod api_versions;
+pub(crate) mod consumer_group_describe;
+pub(crate) mod consumer_group_heartbeat;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topics;
 pub(crate) mod delete_groups;
