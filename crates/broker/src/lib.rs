@@ -39,7 +39,7 @@ pub use maintenance::DeleteRecordsError;
 pub use memory_budget::{MemoryBudget, MemoryPermit};
 pub use metrics::{FrontEnd, Metrics};
 pub use replica::{Feed, PartitionId, Progress};
-pub use settings::{BrokerSettings, StopPoint};
+pub use settings::{BrokerSettings, GroupSettings, StopPoint};
 pub use topics::{ConfigEntry, ConfigSource, ConfigSynonym, ConfigType, CreateTopic, PartitionView, Topic, TopicError};
 // What a gateway needs of the layers below; it never imports them.
 pub use metadata::RangeRow;

@@ -8,8 +8,9 @@ use segment::TimestampMs;
 use tokio::time::Instant;
 
 use super::api::{
-    DescribedGroup, FetchedOffset, GroupError, JoinRefused, Joined, LeftMember, PartitionOutcome, Synced,
+    DescribedGroup, FetchedOffset, GroupError, JoinRefused, Joined, LeftMember, ListedGroup, PartitionOutcome, Synced,
 };
+use super::api_consumer::{ConsumerHeartbeatAnswer, DescribedConsumerGroup, HeartbeatRefused};
 
 /// The time of a decision: the pure states have no clock of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +35,11 @@ pub(crate) enum Reply {
     OffsetCommit(Result<Vec<PartitionOutcome>, GroupError>),
     OffsetFetch(Result<Vec<FetchedOffset>, GroupError>),
     Describe(DescribedGroup),
+    List(Vec<ListedGroup>),
     DeleteGroup(Result<(), GroupError>),
     OffsetDelete(Result<Vec<PartitionOutcome>, GroupError>),
+    ConsumerHeartbeat(Result<ConsumerHeartbeatAnswer, HeartbeatRefused>),
+    ConsumerDescribe(Result<DescribedConsumerGroup, HeartbeatRefused>),
 }
 
 /// What is to be done after a decision.

@@ -3,15 +3,25 @@
 //! A group's state is rows of the metadata store, under the lease of its partition of `__consumer_offsets`. What is in
 //! [`api`] is asked by gateways; the states are pure (`classic`, `offsets`): they take the time as an argument, do no
 //! I/O, and say by [`effects`] whom to answer and which rows to write.
+//!
+//! A question takes this way: [`coordinator`] (which one?) → [`shards`] (is it here?) → [`shard`] (one after the other) →
+//! [`registry`] → [`group`]; its changes go through [`line`] to the [`journal`], and then its answer leaves.
 
 pub mod api;
-#[allow(dead_code, reason = "the shards that hold groups come with the next part")]
+pub mod api_consumer;
 pub(crate) mod classic;
-#[allow(dead_code, reason = "the shards that hold groups come with the next part")]
+mod confirmation;
+pub(crate) mod consumer;
+mod coordinator;
+mod coordinator_consumer;
 pub(crate) mod effects;
-#[allow(dead_code, reason = "the shards that hold groups come with the next part")]
+mod group;
+mod journal;
+mod line;
 pub(crate) mod offsets;
-#[allow(dead_code, reason = "the shards that hold groups come with the next part")]
+mod registry;
 pub(crate) mod rows;
-#[allow(dead_code, reason = "the shards that hold groups come with the next part")]
 pub(crate) mod settings;
+mod shard;
+pub(crate) mod shards;
+pub(crate) mod topics_view;

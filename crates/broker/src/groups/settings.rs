@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use segment::TimestampMs;
 
+use super::consumer::ConsumerSettings;
+
 /// Bytes of one member: its protocols with their metadata, its names. Kafka's bound is that of a record.
 pub(crate) const MEMBER_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of all members of a group.
@@ -35,6 +37,8 @@ pub(crate) struct GroupSettings {
     pub(crate) new_member_join_timeout: Duration,
     /// `offsets.retention.minutes`.
     pub(crate) offsets_retention_ms: TimestampMs,
+    /// Of KIP-848 groups.
+    pub(crate) consumer: ConsumerSettings,
 }
 
 impl Default for GroupSettings {
@@ -46,6 +50,7 @@ impl Default for GroupSettings {
             group_max_size: 5_000,
             new_member_join_timeout: Duration::from_secs(5 * 60),
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1000,
+            consumer: ConsumerSettings::default(),
         }
     }
 }
