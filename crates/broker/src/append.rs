@@ -94,6 +94,9 @@ impl Broker {
         if !(0..found.topic.partition_count).contains(&request.partition) {
             return Err(AppendError::UnknownPartition);
         }
+        if found.topic.is_internal() {
+            return Err(AppendError::InternalTopic);
+        }
         let partition = self.led(request.topic_id, request.partition).ok_or(AppendError::NotLeader)?;
         let deadline = started + request.timeout.min(PRODUCE_TIMEOUT_MAX);
         let bytes = request.batch.len() as u64;
@@ -182,6 +185,9 @@ pub enum AppendError {
     /// The topic has no such partition. Kafka 3.
     #[error("unknown partition")]
     UnknownPartition,
+    /// What the topic would hold is written by coordinators alone. Kafka 17.
+    #[error("records of internal topics are not for clients to write")]
+    InternalTopic,
     /// This agent does not lead the partition, or lost it while the batch waited: definitely not written. Refresh and
     /// retry. Kafka 6.
     #[error("not the leader of the partition; refresh metadata and retry")]
@@ -261,6 +267,7 @@ impl AppendError {
         match self {
             Self::UnknownTopic => "unknown_topic",
             Self::UnknownPartition => "unknown_partition",
+            Self::InternalTopic => "internal_topic",
             Self::NotLeader => "not_leader",
             Self::StoreGaveUp => "store_gave_up",
             Self::Corrupt(_) => "corrupt",

@@ -22,6 +22,7 @@ use crate::cache::DiskCache;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::cluster::{Agent, Cluster};
+use crate::groups::shards::{GroupTasks, Shards};
 use crate::memory_budget::MemoryBudget;
 use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
@@ -66,6 +67,7 @@ struct Inner {
     batch_check: BatchCheck,
     cold: Arc<ColdReader>,
     producer_ids: ProducerIds,
+    shards: Arc<Shards>,
     admin: tokio::sync::Mutex<()>,
     rng: Mutex<StdRng>,
     tasks: Mutex<Option<Tasks>>,
@@ -79,6 +81,7 @@ struct Tasks {
     self_check: JoinHandle<()>,
     /// Retention and rewrite.
     maintenance: [JoinHandle<()>; 2],
+    groups: GroupTasks,
 }
 
 impl Drop for Inner {
@@ -88,7 +91,8 @@ impl Drop for Inner {
             tasks.coordinator.abort();
             tasks.collector.abort();
             tasks.self_check.abort();
-            tasks.maintenance.iter().for_each(JoinHandle::abort);
+            tasks.maintenance.iter().chain(&tasks.groups).for_each(JoinHandle::abort);
+            self.shards.close();
             self.shared.pool.start_draining();
         }
     }
@@ -130,7 +134,9 @@ impl Broker {
         let cold = shared.cold_reader();
         let rewriter = shared.rewriter(cluster.cluster_id, Arc::clone(&cold), StdRng::from_rng(&mut rng));
         let rewrites = shared.settings.rewrite_bytes_per_second > 0;
+        let (shards, groups) = Shards::start(&shared, rounds.clone(), StdRng::from_rng(&mut rng));
         let tasks = Tasks {
+            groups,
             lane: tokio::spawn(flush::run(shared.lane(), identity)),
             keeper: tokio::spawn(shared.keeper(older_notes).run()),
             coordinator: tokio::spawn(coordinator.run()),
@@ -150,6 +156,7 @@ impl Broker {
             cold,
             shared,
             rounds,
+            shards,
             producer_ids: ProducerIds::new(),
             batch_check: BatchCheck::new(),
             admin: tokio::sync::Mutex::new(()),
@@ -322,22 +329,25 @@ impl Broker {
         while Instant::now() < deadline && !status.is_fenced() {
             self.refresh().await;
             if !has_to_give(self.catalog(), self.view(), self.pool()) {
-                return;
+                break;
             }
             tokio::time::sleep(HAND_OVER_POLL).await;
         }
+        // Who waits for a rebalance would wait for longer than this agent lives.
+        self.0.shards.close();
     }
 
     /// Stops admitting, flushes what is in line, closes the session, notes the lane's progress. Bounded by the caller.
     pub async fn drain(&self) {
         self.0.shared.pool.start_draining();
+        self.0.shards.close();
         let Some(tasks) = self.0.tasks.lock().take() else { return };
         if tasks.lane.await.is_err() {
             tracing::error!("the lane ended with a panic");
         }
         // What they had sent to metadata runs to its end there.
         let others = [tasks.keeper, tasks.coordinator, tasks.collector, tasks.self_check];
-        for task in others.into_iter().chain(tasks.maintenance) {
+        for task in others.into_iter().chain(tasks.maintenance).chain(tasks.groups) {
             task.abort();
             let _ = task.await;
         }
@@ -371,6 +381,10 @@ impl Broker {
 
     pub(crate) fn pool(&self) -> &WriterPool {
         &self.0.shared.pool
+    }
+
+    pub(crate) fn shards(&self) -> &Shards {
+        &self.0.shards
     }
 
     pub(crate) fn replicas(&self) -> &Replicas {

@@ -7,6 +7,7 @@ use metadata::TopicRow;
 use parking_lot::RwLock;
 use segment::{OrganizationId, TopicId};
 
+use crate::groups::topics_view::TopicsView;
 use crate::topic_config::LogConfig;
 use crate::topics::Topic;
 
@@ -22,6 +23,8 @@ struct Topics {
     by_id: HashMap<TopicId, CatalogTopic>,
     by_name: BTreeMap<OrganizationId, BTreeMap<String, TopicId>>,
     partitions: usize,
+    /// Rises with every change.
+    version: u64,
 }
 
 /// All topics that are not deleted.
@@ -37,6 +40,7 @@ impl Catalog {
         topics.by_name.entry(topic.organization).or_default().insert(topic.name.clone(), topic.topic_id);
         let before = topics.by_id.insert(topic.topic_id, CatalogTopic { topic: Arc::clone(&topic), log_config });
         let count = |topic: &Topic| usize::try_from(topic.partition_count).unwrap_or(0);
+        topics.version += 1;
         topics.partitions = topics.partitions + count(&topic) - before.map_or(0, |before| count(&before.topic));
         topic
     }
@@ -44,6 +48,7 @@ impl Catalog {
     pub(crate) fn remove(&self, topic_id: TopicId) {
         let mut topics = self.0.write();
         let Some(removed) = topics.by_id.remove(&topic_id) else { return };
+        topics.version += 1;
         topics.partitions -= usize::try_from(removed.topic.partition_count).unwrap_or(0);
         if let Some(names) = topics.by_name.get_mut(&removed.topic.organization)
             && names.get(&removed.topic.name) == Some(&topic_id)
@@ -68,6 +73,23 @@ impl Catalog {
         let topics = self.0.read();
         let Some(names) = topics.by_name.get(&organization) else { return Vec::new() };
         names.values().filter_map(|topic_id| topics.by_id.get(topic_id)).map(|found| Arc::clone(&found.topic)).collect()
+    }
+
+    /// Of every tenant that has it, the topic of that name.
+    pub(crate) fn named(&self, name: &str) -> Vec<Arc<Topic>> {
+        let topics = self.0.read();
+        let ids = topics.by_name.values().filter_map(|names| names.get(name));
+        ids.filter_map(|topic_id| topics.by_id.get(topic_id)).map(|found| Arc::clone(&found.topic)).collect()
+    }
+
+    /// A tenant's topics as they are now: `known` itself, if nothing changed since.
+    pub(crate) fn view(&self, organization: OrganizationId, known: &Arc<TopicsView>) -> Arc<TopicsView> {
+        let version = self.0.read().version;
+        if version == known.version() {
+            return Arc::clone(known);
+        }
+        // What changed in between is seen the next time: the version is the older one.
+        Arc::new(TopicsView::new(version, self.all(organization)))
     }
 
     /// All topics of all tenants, by id.

@@ -11,6 +11,7 @@ mod clock;
 mod cluster;
 pub mod costs;
 mod fetch;
+pub mod groups;
 pub mod limits;
 mod list_offsets;
 mod maintenance;
@@ -38,7 +39,7 @@ pub use maintenance::DeleteRecordsError;
 pub use memory_budget::{MemoryBudget, MemoryPermit};
 pub use metrics::{FrontEnd, Metrics};
 pub use replica::{Feed, PartitionId, Progress};
-pub use settings::{BrokerSettings, StopPoint};
+pub use settings::{BrokerSettings, GroupSettings, StopPoint};
 pub use topics::{ConfigEntry, ConfigSource, ConfigSynonym, ConfigType, CreateTopic, PartitionView, Topic, TopicError};
 // What a gateway needs of the layers below; it never imports them.
 pub use metadata::RangeRow;

@@ -54,6 +54,8 @@ pub struct BrokerSettings {
     pub auto_create_topics: bool,
     /// Kafka's `num.partitions`.
     pub default_partitions: i32,
+    /// What is settable of consumer groups.
+    pub groups: GroupSettings,
     /// What measures elapsed time.
     pub time_source: TimeSource,
     /// Ends the process at this point, the given time it is passed: for crash tests.
@@ -87,8 +89,39 @@ impl BrokerSettings {
             upload_hedge: None,
             auto_create_topics: true,
             default_partitions: 1,
+            groups: GroupSettings::default(),
             time_source: TimeSource::Runtime,
             stop_at: None,
+        }
+    }
+}
+
+/// Settings of consumer groups, under Kafka's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupSettings {
+    /// `offsets.topic.num.partitions`: among so many coordinators groups are shared out, once and for ever.
+    pub offsets_topic_partitions: i32,
+    /// `group.initial.rebalance.delay.ms`: how long an empty group waits for more members before its first rebalance.
+    pub initial_rebalance_delay: Duration,
+    /// `group.min.session.timeout.ms`.
+    pub session_timeout_min: Duration,
+    /// `group.max.session.timeout.ms`.
+    pub session_timeout_max: Duration,
+    /// `offsets.retention.minutes`: how long the offsets of a group without members are kept.
+    pub offsets_retention: Duration,
+    /// `group.max.size`: members of one group.
+    pub group_size_max: usize,
+}
+
+impl Default for GroupSettings {
+    fn default() -> Self {
+        Self {
+            offsets_topic_partitions: 50,
+            initial_rebalance_delay: Duration::from_secs(3),
+            session_timeout_min: Duration::from_secs(6),
+            session_timeout_max: Duration::from_secs(30 * 60),
+            offsets_retention: Duration::from_secs(7 * 24 * 3_600),
+            group_size_max: 10_000,
         }
     }
 }

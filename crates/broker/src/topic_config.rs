@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::limits::{FETCH_BYTES_MAX, FRAME_BYTES_MAX, MESSAGE_BYTES_DEFAULT};
 use crate::topics::{ConfigEntry, ConfigSource, ConfigSynonym, ConfigType};
-use crate::{BrokerSettings, Cluster};
+use crate::{BrokerSettings, Cluster, GroupSettings};
 
 #[path = "topic_config_table.rs"]
 mod table;
@@ -236,12 +236,37 @@ fn describe_settings(cluster: &Cluster, settings: &BrokerSettings) -> Vec<Config
         entry("num.partitions", &settings.default_partitions.to_string(), Int, "Of topics whose creator says -1."),
         entry("auto.create.topics.enable", &auto_create, Boolean, "Metadata requests create unknown topics."),
     ];
+    entries.extend(describe_groups(&settings.groups));
     // Empty: every client is given the address that it connected to, which is no single value.
     if !settings.kafka_address.is_empty() {
         let listener = format!("PLAINTEXT://{}", settings.kafka_address);
         entries.push(entry("advertised.listeners", &listener, String, "KAFKA_ADVERTISED_ADDRESS."));
     }
     entries
+}
+
+/// What is settable of groups.
+fn describe_groups(groups: &GroupSettings) -> Vec<ConfigEntry> {
+    let entry = |name, value: u128, text| {
+        broker_entry(name, &value.to_string(), ConfigType::Int, ConfigSource::StaticBroker, text)
+    };
+    let partitions = u128::from(groups.offsets_topic_partitions.unsigned_abs());
+    vec![
+        entry("offsets.topic.num.partitions", partitions, "Coordinators among which groups are shared out."),
+        entry(
+            "offsets.retention.minutes",
+            groups.offsets_retention.as_millis() / 60_000,
+            "Of a group without members.",
+        ),
+        entry(
+            "group.initial.rebalance.delay.ms",
+            groups.initial_rebalance_delay.as_millis(),
+            "How long an empty group waits for more members.",
+        ),
+        entry("group.min.session.timeout.ms", groups.session_timeout_min.as_millis(), "Shortest time-out of a member."),
+        entry("group.max.session.timeout.ms", groups.session_timeout_max.as_millis(), "Longest time-out of a member."),
+        entry("group.max.size", groups.group_size_max as u128, "Members of one group."),
+    ]
 }
 
 /// What is the same for every agent.

@@ -33,12 +33,19 @@ pub struct Topic {
     pub configs: BTreeMap<String, String>,
 }
 
+/// The topic whose partitions' leaders are the coordinators of groups.
+pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
 impl Topic {
     /// Kafka's internal flag: `__consumer_offsets` and `__transaction_state`.
     #[must_use]
     pub fn is_internal(&self) -> bool {
-        matches!(self.name.as_str(), "__consumer_offsets" | "__transaction_state")
+        is_internal(&self.name)
     }
+}
+
+fn is_internal(name: &str) -> bool {
+    matches!(name, OFFSETS_TOPIC | "__transaction_state")
 }
 
 /// A partition as Metadata shows it.
@@ -220,6 +227,7 @@ impl Broker {
             return Err(collides(&request.name, &other));
         }
         let partition_count = match request.partition_count {
+            -1 if request.name == OFFSETS_TOPIC => self.settings().groups.offsets_topic_partitions,
             -1 => self.settings().default_partitions,
             count => count,
         };
@@ -233,9 +241,13 @@ impl Broker {
                 ));
             }
         };
-        let configs = topic_config::validate(&request.configs).map_err(TopicError::InvalidConfig)?;
+        let mut configs = topic_config::validate(&request.configs).map_err(TopicError::InvalidConfig)?;
+        if is_internal(&request.name) {
+            configs.entry("cleanup.policy".to_owned()).or_insert_with(|| "compact".to_owned());
+        }
         let (organization, name, topic_id) = (request.organization, request.name, self.random_topic_id());
-        let agent_group = self.settings().group.clone();
+        // Internal topics are every agent's.
+        let agent_group = if is_internal(&name) { String::new() } else { self.settings().group.clone() };
         Ok(NewTopic { organization, topic_id, name, partition_count, agent_group, replication_factor, configs })
     }
 
@@ -281,8 +293,29 @@ impl Broker {
         topic
     }
 
+    /// The topic of the coordinators; made when it is first needed.
+    ///
+    /// # Errors
+    /// [`TopicError::Unavailable`] while metadata is away, or what else stands in the way of a new topic.
+    pub async fn offsets_topic(&self, organization: OrganizationId) -> Result<Arc<Topic>, TopicError> {
+        if let Some(topic) = self.topic(organization, OFFSETS_TOPIC) {
+            return Ok(topic);
+        }
+        let name = OFFSETS_TOPIC.to_owned();
+        let (partition_count, replication_factor, configs, validate_only) = (-1, -1, Vec::new(), false);
+        let request = CreateTopic { organization, name, partition_count, replication_factor, configs, validate_only };
+        match self.create_topic(request).await {
+            // Somebody else was faster.
+            Err(TopicError::AlreadyExists(name)) => {
+                self.topic(organization, OFFSETS_TOPIC).ok_or(TopicError::Unavailable(name))
+            }
+            created => created,
+        }
+    }
+
     /// Deletes a topic. Batches in line are refused, its name is free at once.
     pub async fn delete_topic(&self, organization: OrganizationId, topic_id: TopicId) -> Result<(), TopicError> {
+        self.check_not_internal(organization, topic_id)?;
         let broker = self.clone();
         finish(async move {
             let _one_at_a_time = broker.admin_lock().lock().await;
@@ -304,6 +337,7 @@ impl Broker {
         total: i32,
         validate_only: bool,
     ) -> Result<(), TopicError> {
+        self.check_not_internal(organization, topic_id)?;
         let existing = self.topic_by_id(organization, topic_id).ok_or(TopicError::Unknown)?.partition_count;
         if total <= existing {
             return Err(not_more(existing, total));
@@ -327,6 +361,19 @@ impl Broker {
             Ok(())
         })
         .await
+    }
+}
+
+impl Broker {
+    /// Deleting the coordinators' topic would forget every offset; more partitions of it would send every group to another
+    /// coordinator than the one that knows it.
+    fn check_not_internal(&self, organization: OrganizationId, topic_id: TopicId) -> Result<(), TopicError> {
+        match self.topic_by_id(organization, topic_id) {
+            Some(topic) if topic.is_internal() => {
+                Err(TopicError::InvalidName(format!("'{}' is an internal topic", topic.name)))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

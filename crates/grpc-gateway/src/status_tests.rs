@@ -12,6 +12,7 @@ fn every_append_error_has_the_documented_code() {
     let table = [
         (AppendError::UnknownTopic, Code::NotFound),
         (AppendError::UnknownPartition, Code::NotFound),
+        (AppendError::InternalTopic, Code::InvalidArgument),
         (AppendError::NotLeader, Code::Unavailable),
         (AppendError::StoreGaveUp, Code::Unavailable),
         (AppendError::Unavailable, Code::Unavailable),

@@ -48,13 +48,24 @@ impl Api {
     }
 }
 
+/// For APIs whose versions all have plain lengths.
+const NEVER_FLEXIBLE: i16 = i16::MAX;
+
 /// Every API, by key.
 pub(crate) const APIS: &[Api] = &[
     Api::new(ApiKey::Produce, "Produce", (3, 13), 9, schema::PRODUCE).advertised_from(0),
     Api::new(ApiKey::Fetch, "Fetch", (4, 18), 12, schema::FETCH),
     Api::new(ApiKey::ListOffsets, "ListOffsets", (1, 10), 6, schema::LIST_OFFSETS),
     Api::new(ApiKey::Metadata, "Metadata", (0, 13), 9, schema::METADATA),
+    Api::new(ApiKey::OffsetCommit, "OffsetCommit", (2, 10), 8, schema::OFFSET_COMMIT),
+    Api::new(ApiKey::OffsetFetch, "OffsetFetch", (1, 10), 6, schema::OFFSET_FETCH),
     Api::new(ApiKey::FindCoordinator, "FindCoordinator", (0, 6), 3, schema::FIND_COORDINATOR),
+    Api::new(ApiKey::JoinGroup, "JoinGroup", (0, 9), 6, schema::JOIN_GROUP),
+    Api::new(ApiKey::Heartbeat, "Heartbeat", (0, 4), 4, schema::HEARTBEAT),
+    Api::new(ApiKey::LeaveGroup, "LeaveGroup", (0, 5), 4, schema::LEAVE_GROUP),
+    Api::new(ApiKey::SyncGroup, "SyncGroup", (0, 5), 4, schema::SYNC_GROUP),
+    Api::new(ApiKey::DescribeGroups, "DescribeGroups", (0, 6), 5, schema::DESCRIBE_GROUPS),
+    Api::new(ApiKey::ListGroups, "ListGroups", (0, 5), 3, schema::LIST_GROUPS),
     Api::new(ApiKey::ApiVersions, "ApiVersions", (0, 4), 3, schema::API_VERSIONS),
     Api::new(ApiKey::CreateTopics, "CreateTopics", (2, 7), 5, schema::CREATE_TOPICS),
     Api::new(ApiKey::DeleteTopics, "DeleteTopics", (1, 6), 4, schema::DELETE_TOPICS),
@@ -63,7 +74,11 @@ pub(crate) const APIS: &[Api] = &[
     Api::new(ApiKey::OffsetForLeaderEpoch, "OffsetForLeaderEpoch", (2, 4), 4, schema::OFFSET_FOR_LEADER_EPOCH),
     Api::new(ApiKey::DescribeConfigs, "DescribeConfigs", (1, 4), 4, schema::DESCRIBE_CONFIGS),
     Api::new(ApiKey::CreatePartitions, "CreatePartitions", (0, 3), 2, schema::CREATE_PARTITIONS),
+    Api::new(ApiKey::DeleteGroups, "DeleteGroups", (0, 2), 2, schema::DELETE_GROUPS),
+    Api::new(ApiKey::OffsetDelete, "OffsetDelete", (0, 0), NEVER_FLEXIBLE, schema::OFFSET_DELETE),
     Api::new(ApiKey::DescribeCluster, "DescribeCluster", (0, 2), 0, schema::DESCRIBE_CLUSTER),
+    Api::new(ApiKey::ConsumerGroupHeartbeat, "ConsumerGroupHeartbeat", (0, 1), 0, schema::CONSUMER_GROUP_HEARTBEAT),
+    Api::new(ApiKey::ConsumerGroupDescribe, "ConsumerGroupDescribe", (0, 1), 0, schema::CONSUMER_GROUP_DESCRIBE),
     Api::new(ApiKey::DescribeTopicPartitions, "DescribeTopicPartitions", (0, 0), 0, schema::DESCRIBE_TOPIC_PARTITIONS),
 ];
 
@@ -78,7 +93,8 @@ mod tests {
 
     #[test]
     fn every_exact_version_that_old_librdkafka_gates_on_is_advertised() {
-        let gates = [(0, 0), (0, 3), (1, 4), (10, 0), (2, 1), (22, 0), (0, 7), (1, 10), (23, 2)];
+        let groups = [(8, 2), (9, 1), (10, 0), (11, 0), (12, 0), (13, 0), (14, 0)];
+        let gates = [(0, 0), (0, 3), (1, 4), (2, 1), (22, 0), (0, 7), (1, 10), (23, 2)].into_iter().chain(groups);
         for (key, version) in gates {
             let api = Api::of_key(key).unwrap();
             assert!((api.advertised_min..=api.max).contains(&version), "{} {version}", api.name);

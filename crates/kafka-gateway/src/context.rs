@@ -17,10 +17,15 @@ pub(crate) const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 /// The same for the cluster: create, alter, describe, cluster action, describe and alter configs, idempotent write.
 pub(crate) const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 
+/// The same for a group: read, delete, describe, describe and alter configs.
+pub(crate) const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
+
 /// One connection as its handlers see it.
 pub(crate) struct Context {
     pub(crate) broker: Broker,
     pub(crate) organization: OrganizationId,
+    /// The client.
+    peer: SocketAddr,
     /// Where the client connected to.
     local: SocketAddr,
 }
@@ -36,7 +41,12 @@ pub(crate) struct Endpoint {
 
 impl Context {
     pub(crate) fn new(broker: Broker, addresses: Addresses) -> Self {
-        Self { broker, organization: OrganizationId::DEFAULT, local: addresses.local }
+        Self { broker, organization: OrganizationId::DEFAULT, peer: addresses.peer, local: addresses.local }
+    }
+
+    /// The client's host as Kafka shows it.
+    pub(crate) fn client_host(&self) -> String {
+        format!("/{}", self.peer.ip().to_canonical())
     }
 
     /// A topic by name.
@@ -89,6 +99,11 @@ pub(crate) fn kafka_uuid(id: Uuid) -> String {
 /// A string for a response.
 pub(crate) fn text(value: impl Into<String>) -> StrBytes {
     StrBytes::from_string(value.into())
+}
+
+/// The same for one that may be null.
+pub(crate) fn optional_text(value: Option<String>) -> Option<StrBytes> {
+    value.map(StrBytes::from_string)
 }
 
 #[cfg(test)]

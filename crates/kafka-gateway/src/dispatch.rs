@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use broker::{FrontEnd, MemoryPermit};
 use bytes::Bytes;
-use kafka_protocol::messages::ApiKey;
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request};
+use kafka_protocol::messages::{ApiKey, ConsumerGroupHeartbeatResponse, JoinGroupResponse};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use tokio::time::{Instant, timeout};
 
 use crate::api::Api;
@@ -14,6 +14,7 @@ use crate::connection::InFlight;
 use crate::context::Context;
 use crate::frame::{FRAME_BYTES_MIN, Frame};
 use crate::handlers;
+use crate::named_by_id;
 use crate::preflight::{self, Malformed};
 use crate::reply::{self, Reply};
 
@@ -54,6 +55,8 @@ pub(crate) struct Call {
     pub(crate) context: Arc<Context>,
     pub(crate) version: i16,
     pub(crate) correlation_id: i32,
+    /// What the client calls itself; empty if it does not say.
+    client_id: StrBytes,
     api: &'static Api,
     body: Bytes,
     began: Instant,
@@ -83,6 +86,7 @@ pub(crate) async fn start(context: &Arc<Context>, frame: Frame) -> Result<InFlig
                 context: context.clone(),
                 version: 0,
                 correlation_id,
+                client_id: StrBytes::default(),
                 api,
                 body: bytes,
                 began,
@@ -101,8 +105,16 @@ pub(crate) async fn start(context: &Arc<Context>, frame: Frame) -> Result<InFlig
         let decoded = timeout(DECODE_WAIT_MAX, context.broker.budget().acquire(walked.decoded_bytes)).await;
         memory.merge(decoded.map_err(|_| Refused::Memory)?);
     }
-    let body = bytes.slice(walked.body_at..);
-    route(Call { context: context.clone(), version, correlation_id, api, body, began, memory: Arc::new(memory) }).await
+    let (body, client_id) = (bytes.slice(walked.body_at..), client_id(&bytes));
+    let (context, memory) = (context.clone(), Arc::new(memory));
+    route(Call { context, version, correlation_id, client_id, api, body, began, memory }).await
+}
+
+/// The client id of a frame that was walked.
+fn client_id(frame: &Bytes) -> StrBytes {
+    let length = frame.get(8..10).and_then(|length| Some(i16::from_be_bytes(length.try_into().ok()?))).unwrap_or(-1);
+    let end = usize::try_from(length).map_or(10, |length| 10 + length).min(frame.len());
+    StrBytes::try_from(frame.slice(10.min(end)..end)).unwrap_or_default()
 }
 
 async fn route(call: Call) -> Result<InFlight, Refused> {
@@ -132,7 +144,6 @@ async fn route(call: Call) -> Result<InFlight, Refused> {
         }
         ApiKey::ListOffsets => later(call, false, h::list_offsets::handle, h::list_offsets::has_error),
         ApiKey::Metadata => later(call, true, h::metadata::handle, h::metadata::has_error),
-        ApiKey::FindCoordinator => later(call, false, h::find_coordinator::handle, |_| true),
         ApiKey::ApiVersions => later(call, false, h::api_versions::handle, |response| response.error_code != 0),
         ApiKey::CreateTopics => later(call, true, h::create_topics::handle, h::create_topics::has_error),
         ApiKey::DeleteTopics => later(call, true, h::delete_topics::handle, h::delete_topics::has_error),
@@ -146,6 +157,46 @@ async fn route(call: Call) -> Result<InFlight, Refused> {
         ApiKey::DescribeCluster => later(call, false, h::describe_cluster::handle, |response| response.error_code != 0),
         ApiKey::DescribeTopicPartitions => {
             later(call, false, h::describe_topic_partitions::handle, h::describe_topic_partitions::has_error)
+        }
+        _ => route_groups(call),
+    }
+}
+
+/// The APIs of groups.
+fn route_groups(call: Call) -> Result<InFlight, Refused> {
+    use handlers as h;
+    match call.api.key {
+        ApiKey::OffsetCommit if call.version >= named_by_id::BY_ID_SINCE => {
+            let request = call.decode_with(named_by_id::offset_commit)?;
+            Ok(run(call, true, request, h::offset_commit::handle, h::offset_commit::has_error))
+        }
+        ApiKey::OffsetCommit => later(call, true, h::offset_commit::handle, h::offset_commit::has_error),
+        ApiKey::OffsetFetch if call.version >= named_by_id::BY_ID_SINCE => {
+            let request = call.decode_with(named_by_id::offset_fetch)?;
+            Ok(run(call, false, request, h::offset_fetch::handle, h::offset_fetch::has_error))
+        }
+        ApiKey::OffsetFetch => later(call, false, h::offset_fetch::handle, h::offset_fetch::has_error),
+        ApiKey::FindCoordinator => later(call, true, h::find_coordinator::handle, h::find_coordinator::has_error),
+        ApiKey::JoinGroup => {
+            let client_id = call.client_id.to_string();
+            let handle = |context, version, request| h::join_group::handle(context, version, client_id, request);
+            later(call, false, handle, |response: &JoinGroupResponse| response.error_code != 0)
+        }
+        ApiKey::Heartbeat => later(call, false, h::heartbeat::handle, |response| response.error_code != 0),
+        ApiKey::LeaveGroup => later(call, true, h::leave_group::handle, h::leave_group::has_error),
+        ApiKey::SyncGroup => later(call, false, h::sync_group::handle, |response| response.error_code != 0),
+        ApiKey::DescribeGroups => later(call, false, h::describe_groups::handle, h::describe_groups::has_error),
+        ApiKey::ListGroups => later(call, false, h::list_groups::handle, |response| response.error_code != 0),
+        ApiKey::DeleteGroups => later(call, true, h::delete_groups::handle, h::delete_groups::has_error),
+        ApiKey::OffsetDelete => later(call, true, h::offset_delete::handle, h::offset_delete::has_error),
+        ApiKey::ConsumerGroupHeartbeat => {
+            let client_id = call.client_id.to_string();
+            let handle =
+                |context, version, request| h::consumer_group_heartbeat::handle(context, version, client_id, request);
+            later(call, true, handle, |response: &ConsumerGroupHeartbeatResponse| response.error_code != 0)
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            later(call, false, h::consumer_group_describe::handle, h::consumer_group_describe::has_error)
         }
         key => Err(Refused::UnknownApi(key as i16)), // not in the version table
     }
@@ -169,20 +220,38 @@ where
     Fut: Future<Output = R::Response> + Send,
 {
     let request = call.decode::<R>()?;
-    Ok(in_flight(has_effects, async move {
+    Ok(run(call, has_effects, request, handler, has_error))
+}
+
+/// The same of one that is decoded.
+fn run<R, F, Fut>(
+    call: Call,
+    has_effects: bool,
+    request: R,
+    handler: F,
+    has_error: fn(&R::Response) -> bool,
+) -> InFlight
+where
+    R: Request + Send + 'static,
+    R::Response: Send + Sync,
+    F: FnOnce(Arc<Context>, i16, R) -> Fut + Send + 'static,
+    Fut: Future<Output = R::Response> + Send,
+{
+    in_flight(has_effects, async move {
         let response = handler(call.context.clone(), call.version, request).await;
         let error = has_error(&response);
         call.send(&response, error)
-    }))
+    })
 }
 
 impl Call {
     fn decode<R: Decodable>(&self) -> Result<R, Refused> {
-        R::decode(&mut self.body.clone(), self.version).map_err(|_| Refused::Malformed {
-            name: self.api.name,
-            version: self.version,
-            source: Malformed::Undecodable,
-        })
+        self.decode_with(|body| R::decode(body, self.version).ok())
+    }
+
+    fn decode_with<R>(&self, decode: impl Fn(&mut Bytes) -> Option<R>) -> Result<R, Refused> {
+        let (name, version) = (self.api.name, self.version);
+        decode(&mut self.body.clone()).ok_or(Refused::Malformed { name, version, source: Malformed::Undecodable })
     }
 
     fn send<T: Encodable + HeaderVersion>(&self, response: &T, error: bool) -> Reply {

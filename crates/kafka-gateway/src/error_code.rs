@@ -1,5 +1,6 @@
 //! The one place where the broker's errors become Kafka's: an exhaustive mapping per enum.
 
+use broker::groups::api::GroupError;
 use broker::{AppendError, DeleteRecordsError, FetchError, OffsetError, TopicError};
 pub(crate) use kafka_protocol::error::ResponseError as Code;
 
@@ -27,6 +28,7 @@ pub(crate) fn of_append(error: &AppendError, named_by: NamedBy) -> Option<Code> 
     Some(match error {
         AppendError::UnknownTopic => named_by.unknown_topic(),
         AppendError::UnknownPartition => Code::UnknownTopicOrPartition,
+        AppendError::InternalTopic => Code::InvalidTopicException,
         AppendError::NotLeader | AppendError::StoreGaveUp | AppendError::Draining | AppendError::Unavailable => {
             Code::NotLeaderOrFollower
         }
@@ -93,4 +95,44 @@ pub(crate) fn of_topic(error: &TopicError, named_by: NamedBy) -> Code {
         TopicError::Unknown => named_by.unknown_topic(),
         TopicError::Unavailable(_) => Code::RequestTimedOut,
     }
+}
+
+/// The code of a group that refused.
+pub(crate) fn of_group(error: GroupError) -> Code {
+    match error {
+        GroupError::UnknownServerError => Code::UnknownServerError,
+        GroupError::UnknownTopicOrPartition => Code::UnknownTopicOrPartition,
+        GroupError::RequestTimedOut => Code::RequestTimedOut,
+        GroupError::OffsetMetadataTooLarge => Code::OffsetMetadataTooLarge,
+        GroupError::CoordinatorLoadInProgress => Code::CoordinatorLoadInProgress,
+        GroupError::CoordinatorNotAvailable => Code::CoordinatorNotAvailable,
+        GroupError::NotCoordinator => Code::NotCoordinator,
+        GroupError::IllegalGeneration => Code::IllegalGeneration,
+        GroupError::InconsistentGroupProtocol => Code::InconsistentGroupProtocol,
+        GroupError::InvalidGroupId => Code::InvalidGroupId,
+        GroupError::UnknownMemberId => Code::UnknownMemberId,
+        GroupError::InvalidSessionTimeout => Code::InvalidSessionTimeout,
+        GroupError::RebalanceInProgress => Code::RebalanceInProgress,
+        GroupError::InvalidCommitOffsetSize => Code::InvalidCommitOffsetSize,
+        GroupError::UnsupportedVersion => Code::UnsupportedVersion,
+        GroupError::InvalidRequest => Code::InvalidRequest,
+        GroupError::NonEmptyGroup => Code::NonEmptyGroup,
+        GroupError::GroupIdNotFound => Code::GroupIdNotFound,
+        GroupError::MemberIdRequired => Code::MemberIdRequired,
+        GroupError::GroupMaxSizeReached => Code::GroupMaxSizeReached,
+        GroupError::FencedInstanceId => Code::FencedInstanceId,
+        GroupError::GroupSubscribedToTopic => Code::GroupSubscribedToTopic,
+        GroupError::UnstableOffsetCommit => Code::UnstableOffsetCommit,
+        GroupError::UnknownTopicId => Code::UnknownTopicId,
+        GroupError::FencedMemberEpoch => Code::FencedMemberEpoch,
+        GroupError::UnreleasedInstanceId => Code::UnreleasedInstanceId,
+        GroupError::UnsupportedAssignor => Code::UnsupportedAssignor,
+        GroupError::StaleMemberEpoch => Code::StaleMemberEpoch,
+        GroupError::InvalidRegularExpression => Code::InvalidRegularExpression,
+    }
+}
+
+/// The code of an outcome.
+pub(crate) fn of_group_outcome(error: Option<GroupError>) -> i16 {
+    error.map_or(0, |error| of_group(error).code())
 }

@@ -13,6 +13,7 @@ mod error_code;
 mod fetch_response;
 mod frame;
 mod handlers;
+mod named_by_id;
 mod preflight;
 mod reply;
 mod schema;

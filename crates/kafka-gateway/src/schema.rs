@@ -135,6 +135,62 @@ pub(crate) const OFFSET_FOR_LEADER_EPOCH: Body = &[INT32.since(3), structs(&[TEX
 
 pub(crate) const FIND_COORDINATOR: Body = &[TEXT.until(3), INT8.since(1), TEXTS.since(4)];
 
+pub(crate) const OFFSET_COMMIT: Body = &[
+    TEXT,
+    INT32,
+    TEXT,
+    TEXT.since(7).nullable_since(7),
+    INT64.until(4),
+    structs(&[TEXT.until(9), UUID.since(10), structs(&[INT32, INT64, INT32.since(6), TEXT.nullable_since(0)])]),
+];
+
+pub(crate) const OFFSET_FETCH: Body = &[
+    TEXT.until(7),
+    structs(&[TEXT, INT32_ARRAY]).until(7).nullable_since(2),
+    structs(&[
+        TEXT,
+        TEXT.since(9).nullable_since(9),
+        INT32.since(9),
+        structs(&[TEXT.until(9), UUID.since(10), INT32_ARRAY]).nullable_since(8),
+    ])
+    .since(8),
+    BOOLEAN.since(7),
+];
+
+pub(crate) const OFFSET_DELETE: Body = &[TEXT, structs(&[TEXT, structs(&[INT32])])];
+
+pub(crate) const JOIN_GROUP: Body = &[
+    TEXT,
+    INT32,
+    INT32.since(1),
+    TEXT,
+    TEXT.since(5).nullable_since(5),
+    TEXT,
+    structs(&[TEXT, BLOB]),
+    TEXT.since(8).nullable_since(8),
+];
+
+pub(crate) const SYNC_GROUP: Body = &[
+    TEXT,
+    INT32,
+    TEXT,
+    TEXT.since(3).nullable_since(3),
+    TEXT.since(5).nullable_since(5),
+    TEXT.since(5).nullable_since(5),
+    structs(&[TEXT, BLOB]),
+];
+
+pub(crate) const HEARTBEAT: Body = &[TEXT, INT32, TEXT, TEXT.since(3).nullable_since(3)];
+
+pub(crate) const LEAVE_GROUP: Body =
+    &[TEXT, TEXT.until(2), structs(&[TEXT, TEXT.nullable_since(3), TEXT.since(5).nullable_since(5)]).since(3)];
+
+pub(crate) const LIST_GROUPS: Body = &[TEXTS.since(4), TEXTS.since(5)];
+
+pub(crate) const DESCRIBE_GROUPS: Body = &[TEXTS, BOOLEAN.since(3)];
+
+pub(crate) const DELETE_GROUPS: Body = &[TEXTS];
+
 pub(crate) const CREATE_TOPICS: Body = &[
     structs(&[TEXT, INT32, INT16, structs(&[INT32, INT32_ARRAY]), structs(&[TEXT, TEXT.nullable_since(0)])]),
     INT32,
@@ -156,3 +212,18 @@ pub(crate) const DESCRIBE_CLUSTER: Body = &[BOOLEAN, INT8.since(1), BOOLEAN.sinc
 
 pub(crate) const DESCRIBE_TOPIC_PARTITIONS: Body =
     &[structs(&[TEXT]), INT32, Field::new(Kind::OptionStruct(&[TEXT, INT32]))];
+
+pub(crate) const CONSUMER_GROUP_HEARTBEAT: Body = &[
+    TEXT,
+    TEXT,
+    INT32,
+    TEXT.nullable_since(0),
+    TEXT.nullable_since(0),
+    INT32,
+    TEXTS.nullable_since(0),
+    TEXT.since(1).nullable_since(1),
+    TEXT.nullable_since(0),
+    structs(&[UUID, INT32_ARRAY]).nullable_since(0),
+];
+
+pub(crate) const CONSUMER_GROUP_DESCRIBE: Body = &[TEXTS, BOOLEAN];

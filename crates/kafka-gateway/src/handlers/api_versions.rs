@@ -5,24 +5,44 @@
 //! Client name and version are checked from version 3 on (KIP-511); what does not match is INVALID_REQUEST, on which
 //! librdkafka tries again with version 0.
 //!
-//! Features are only told where they are there: none yet. In particular no `transaction.version`, which would make Java
-//! clients skip AddPartitionsToTxn, and nothing with a minimum of 0 (KAFKA-17011).
+//! Features are only told where they are there: `group.version` 1, which is KIP-848. In particular no `transaction.version`,
+//! which would make Java clients skip AddPartitionsToTxn. Below version 4 no supported feature may have a minimum of 0
+//! (KAFKA-17011), so only the finalized ones are told; those, in version 3.
 
 use std::sync::Arc;
 
-use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
 
 use crate::api::{APIS, Api};
-use crate::context::Context;
+use crate::context::{Context, text};
 use crate::error_code::Code;
+
+/// The feature that stands for KIP-848; its version is always the same.
+const GROUP_VERSION: &str = "group.version";
 
 pub(crate) async fn handle(_context: Arc<Context>, version: i16, request: ApiVersionsRequest) -> ApiVersionsResponse {
     let names_client = version >= 3;
     if names_client && !(is_name(&request.client_software_name) && is_name(&request.client_software_version)) {
         return ApiVersionsResponse::default().with_error_code(Code::InvalidRequest.code());
     }
-    ApiVersionsResponse::default().with_api_keys(APIS.iter().map(entry).collect())
+    with_features(version, ApiVersionsResponse::default().with_api_keys(APIS.iter().map(entry).collect()))
+}
+
+fn with_features(version: i16, response: ApiVersionsResponse) -> ApiVersionsResponse {
+    let name = || text(GROUP_VERSION);
+    let response = if version >= 4 {
+        let supported = SupportedFeatureKey::default().with_name(name()).with_min_version(0).with_max_version(1);
+        response.with_supported_features(vec![supported])
+    } else {
+        response
+    };
+    if version < 3 {
+        return response;
+    }
+    let finalized =
+        FinalizedFeatureKey::default().with_name(name()).with_min_version_level(1).with_max_version_level(1);
+    response.with_finalized_features_epoch(0).with_finalized_features(vec![finalized])
 }
 
 /// The answer, in version 0, to a version that is not served.

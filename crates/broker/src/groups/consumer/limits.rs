@@ -1,0 +1,29 @@
+//! A limit on everything a member of a consumer group can make grow, and the settings `group.consumer.*`.
+
+use std::time::Duration;
+
+/// Topics one member subscribes to by name.
+pub(crate) const SUBSCRIBED_NAMES_MAX: usize = 10_000;
+/// The text of one regular expression.
+pub(super) const REGEX_BYTES_MAX: usize = 4_096;
+/// One regular expression, compiled; the same again for what matching keeps.
+pub(super) const REGEX_COMPILED_BYTES_MAX: usize = 1 << 20;
+/// Member id, instance id, rack id: each. A member id is part of a row's key.
+pub(crate) const ID_BYTES_MAX: usize = 512;
+
+/// Settings of KIP-848 groups, with Kafka's defaults.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConsumerSettings {
+    /// `group.consumer.session.timeout.ms`: a member without a heartbeat for so long is out.
+    pub(crate) session_timeout: Duration,
+    /// `group.consumer.heartbeat.interval.ms`: told to members.
+    pub(crate) heartbeat_interval: Duration,
+    /// `group.consumer.max.size`; Kafka has no limit of its own.
+    pub(crate) max_size: usize,
+}
+
+impl Default for ConsumerSettings {
+    fn default() -> Self {
+        Self { session_timeout: Duration::from_secs(45), heartbeat_interval: Duration::from_secs(5), max_size: 2_000 }
+    }
+}
