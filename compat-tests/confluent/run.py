@@ -1,6 +1,6 @@
 """confluent-kafka for Python: producer, assigned consumer, and admin, as applications use them.
 
-Every consumer assigns its partitions; groups are not part of these tests.
+Every consumer here assigns its partitions; those in groups are in `in_groups.py`.
 """
 
 import os
@@ -12,6 +12,7 @@ from confluent_kafka import (OFFSET_BEGINNING, OFFSET_END, TIMESTAMP_CREATE_TIME
                              TopicPartition)
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType
 
+import in_groups  # noqa: F401, registers its checks
 from checks import KAFKA, check, expect, fresh_name, run_checks
 from stored_batches import stored_batches
 

@@ -85,7 +85,8 @@ def main() -> int:
     agent = None
     try:
         if not options.against:
-            agent = AgentProcess(folder)
+            # Groups of tests are many and small: their first rebalance need not wait 3 s for company.
+            agent = AgentProcess(folder, settings={"GROUP_INITIAL_REBALANCE_DELAY_MS": "100"})
             agent.start()
             print(f"agent {agent.pid}: kafka {agent.kafka}, grpc {agent.grpc}, ready in {agent.ready_ms:.0f} ms")
         rows = run_clients(options.clients or list(CLIENTS), agent, options.against)

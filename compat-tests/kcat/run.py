@@ -1,4 +1,4 @@
-"""kcat in every mode that needs no group, twice: Debian's librdkafka 2.0.2 and the newest one under the same kcat.
+"""kcat in every mode, twice: Debian's librdkafka 2.0.2 and the newest one under the same kcat.
 
 The old library is the strictest reader of ApiVersions: it enables a codec only if exact versions are advertised, and
 otherwise sends plain data without an error, so the stored batch is checked, not only what comes back.
@@ -178,12 +178,37 @@ def a_record_near_the_limit_goes_through(kcat: Kcat) -> None:
     expect([len(v) for v in kcat.consume(topic)], [990_000])
 
 
+def a_group_reads_everything_once_and_resumes(kcat: Kcat) -> None:
+    """-G to the end, more records, -G again: the second run begins where the first one committed."""
+    topic, group = create_topic(partitions=3), fresh_name("kcat-group")
+    seen: list[str] = []
+    for numbers in (range(30), range(30, 40)):
+        for partition in range(3):
+            mine = "".join(f"{i}\n" for i in numbers if i % 3 == partition)
+            kcat.produce(topic, mine, "-p", str(partition))
+        lines = kcat("-G", group, "-q", "-e", "-f", "%s\\n", "-X", "auto.offset.reset=earliest", topic).splitlines()
+        expect(sorted(map(int, lines)), list(numbers), "records of this run")
+        seen += lines
+    expect(len(seen), 40, "records in all")
+
+
+def a_stored_offset_is_where_reading_begins(kcat: Kcat) -> None:
+    """-C -o stored, without a member: OffsetFetch and OffsetCommit alone."""
+    topic, group = create_topic(), fresh_name("kcat-stored")
+    kcat.produce(topic, "a\nb\n")
+    options = ("-X", f"group.id={group}", "-X", "auto.offset.reset=earliest")
+    expect(kcat.consume(topic, "-o", "stored", *options), ["a", "b"], "first")
+    kcat.produce(topic, "c\n")
+    expect(kcat.consume(topic, "-o", "stored", *options), ["c"], "second")
+
+
 def register(library: str, kcat: Kcat) -> None:
     """All checks for one librdkafka."""
     plain = (metadata_lists_brokers_and_topics, an_unknown_topic_is_created_on_first_use,
              keys_and_values_come_back_in_order, headers_keep_order_and_repeat, null_and_empty_are_kept_apart,
              idempotent_production_stores_producer_and_sequence, consumption_starts_where_asked,
-             offsets_are_found_by_time, every_partition_reaches_its_end, a_record_near_the_limit_goes_through)
+             offsets_are_found_by_time, every_partition_reaches_its_end, a_record_near_the_limit_goes_through,
+             a_group_reads_everything_once_and_resumes, a_stored_offset_is_where_reading_begins)
     for function in plain:
         check(f"{library}: {function.__name__.replace('_', ' ')}")(partial(function, kcat))
     for codec in CODECS:

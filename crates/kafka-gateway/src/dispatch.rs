@@ -238,12 +238,12 @@ where
 
 impl Call {
     fn decode<R: Decodable>(&self) -> Result<R, Refused> {
-        self.decode_with(|body| R::decode(&mut body.clone(), self.version).ok())
+        self.decode_with(|body| R::decode(body, self.version).ok())
     }
 
-    fn decode_with<R>(&self, decode: impl Fn(&Bytes) -> Option<R>) -> Result<R, Refused> {
+    fn decode_with<R>(&self, decode: impl Fn(&mut Bytes) -> Option<R>) -> Result<R, Refused> {
         let (name, version) = (self.api.name, self.version);
-        decode(&self.body).ok_or(Refused::Malformed { name, version, source: Malformed::Undecodable })
+        decode(&mut self.body.clone()).ok_or(Refused::Malformed { name, version, source: Malformed::Undecodable })
     }
 
     fn send<T: Encodable + HeaderVersion>(&self, response: &T, error: bool) -> Reply {

@@ -13,8 +13,8 @@ use uuid::Uuid;
 pub(crate) const BY_ID_SINCE: i16 = 10;
 
 /// OffsetCommit 10.
-pub(crate) fn offset_commit(body: &Bytes) -> Option<OffsetCommitRequest> {
-    let mut cursor = Cursor(body.clone());
+pub(crate) fn offset_commit(body: &mut Bytes) -> Option<OffsetCommitRequest> {
+    let mut cursor = Cursor(body);
     let request = OffsetCommitRequest::default()
         .with_group_id(GroupId(cursor.text()??))
         .with_generation_id_or_member_epoch(cursor.i32()?)
@@ -33,12 +33,13 @@ pub(crate) fn offset_commit(body: &Bytes) -> Option<OffsetCommitRequest> {
         })?;
         Some(topic.with_partitions(partitions?))
     })?;
+    cursor.tagged_fields()?;
     Some(request.with_topics(topics?))
 }
 
 /// OffsetFetch 10.
-pub(crate) fn offset_fetch(body: &Bytes) -> Option<OffsetFetchRequest> {
-    let mut cursor = Cursor(body.clone());
+pub(crate) fn offset_fetch(body: &mut Bytes) -> Option<OffsetFetchRequest> {
+    let mut cursor = Cursor(body);
     let groups = cursor.structs(|cursor| {
         let group = OffsetFetchRequestGroup::default()
             .with_group_id(GroupId(cursor.text()??))
@@ -53,13 +54,14 @@ pub(crate) fn offset_fetch(body: &Bytes) -> Option<OffsetFetchRequest> {
         Some(group.with_topics(topics))
     })?;
     let require_stable = cursor.0.try_get_u8().ok()? != 0;
+    cursor.tagged_fields()?;
     Some(OffsetFetchRequest::default().with_groups(groups?).with_require_stable(require_stable))
 }
 
 /// Reads what flexible versions are made of. The outer `None` of each is bytes that end too early, the inner one null.
-struct Cursor(Bytes);
+struct Cursor<'a>(&'a mut Bytes);
 
-impl Cursor {
+impl Cursor<'_> {
     fn i32(&mut self) -> Option<i32> {
         self.0.try_get_i32().ok()
     }

@@ -11,11 +11,11 @@ use metadata::{
     conformance::fixture::{key, new_topic, object_key, range, reference, registration, segment, topic_id},
 };
 use postgres_server::Way;
-use rand::{Rng, SeedableRng, rngs::SmallRng};
+use rand::{Rng, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
 use segment::{OrganizationId, PartitionKey, REWRITE_SEQUENCE_BASE, SessionId};
 
 const HISTORIES: u64 = 40;
-const STEPS: usize = 150;
+const STEPS: usize = 190;
 /// Steps choose among this many of the latest topics.
 const TOPICS: u32 = 4;
 /// Outcomes that are counted, so that histories say something.
@@ -92,7 +92,7 @@ struct WriteStep {
 /// `created` counts the topics so far: an id is used once, and steps go to the latest ones.
 fn draw(rng: &mut SmallRng, created: &mut u32) -> Step {
     let (topic, session) = (rng.random_range(created.saturating_sub(TOPICS)..*created), rng.random_range(1..12));
-    match rng.random_range(0..115) {
+    match rng.random_range(0..110) {
         0..4 => Step::Open(rng.random_range(0..3)),
         4..9 => {
             let lane = LaneReport { stuck: rng.random_bool(0.5), proofs: rng.random_range(0..9) };
@@ -136,8 +136,8 @@ fn draw(rng: &mut SmallRng, created: &mut u32) -> Step {
         92 => Step::ResolveRewrite { session, number: rng.random_range(0..40) },
         93 => Step::Changes { everything: rng.random_bool(0.1) },
         94 => Step::Alter { topic, expected: rng.random_range(0..3), configs: rng.random_range(0..3) },
-        95..105 => draw_writes(rng, session, topic),
-        105..108 => {
+        95..102 => draw_writes(rng, session, topic),
+        102..104 => {
             let after =
                 rng.random_bool(0.7).then(|| draw_row(rng)).map(|(owner, kind, item, _)| row(owner, kind, item));
             Step::Rows { topic, partition: rng.random_range(0..4), after, limit: rng.random_range(0..5) }
@@ -199,7 +199,12 @@ async fn holder(model: &MemoryStore, key: PartitionKey) -> Option<(i64, i32)> {
     None
 }
 
-/// Lets most changes of logs hit: by the leader, under its epoch, on rows that are there.
+/// The number whose [`topic_id`] it is.
+fn topic_number(key: PartitionKey) -> u32 {
+    u32::try_from(key.topic_id.0.as_u128() & u128::from(u32::MAX)).expect("32 bits")
+}
+
+/// Lets most changes of logs and rows hit: by the leader, under its epoch, on rows that are there.
 async fn aim_behind(model: &MemoryStore, step: &mut Step, rng: &mut SmallRng) {
     match step {
         Step::MoveLogStarts { session, moves, .. } => {
@@ -240,10 +245,12 @@ async fn aim_behind(model: &MemoryStore, step: &mut Step, rng: &mut SmallRng) {
                 if rng.random_bool(0.1) {
                     continue;
                 }
-                let key = key(step.topic, step.partition);
-                let Some(holder) = holder(model, key).await else { continue };
-                (*session, step.epoch) = holder;
-                let sequence = model.coordinator_sequence(SessionId(holder.0), key, holder.1).await.expect("read");
+                let changes = model.changes_since(0).await.expect("read");
+                let Some(lease) = changes.leases.choose(rng) else { continue };
+                let Some(holder) = lease.session else { continue };
+                (*session, step.epoch) = (holder.0, lease.leader_epoch);
+                (step.topic, step.partition) = (topic_number(lease.key), lease.key.partition);
+                let sequence = model.coordinator_sequence(holder, lease.key, step.epoch).await.expect("read");
                 if rng.random_bool(0.8) {
                     step.sequence = sequence.unwrap_or(0);
                 }

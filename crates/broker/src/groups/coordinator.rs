@@ -118,10 +118,11 @@ impl Broker {
         fetch: OffsetFetch,
     ) -> Result<Vec<FetchedOffset>, GroupError> {
         let (key, coordinator) = self.coordinator_of(organization, &fetch.group_id)?;
+        let leader_epoch = coordinator.leader_epoch;
         let confirmed = self.shards().confirmation.epoch(key);
         let (confirmed, answer) = tokio::join!(confirmed, coordinator.ask(Request::OffsetFetch(fetch)));
         match answer? {
-            _ if confirmed != Some(coordinator.leader_epoch) => Err(GroupError::NotCoordinator),
+            _ if confirmed != Some(leader_epoch) => Err(GroupError::NotCoordinator),
             Reply::OffsetFetch(answer) => answer,
             _ => Err(GroupError::UnknownServerError),
         }

@@ -192,11 +192,12 @@ fn group_settings(settings: &crate::GroupSettings) -> GroupSettings {
 }
 
 impl Running {
-    /// Asks, and waits for the answer however long it takes.
-    pub(crate) async fn ask(&self, request: Request) -> Result<Reply, GroupError> {
+    /// Asks, and waits for the answer however long it takes. Who waits does not keep the coordinator alive.
+    pub(crate) async fn ask(self, request: Request) -> Result<Reply, GroupError> {
         let (to, answer) = oneshot::channel();
         let gone = |_| GroupError::NotCoordinator;
         self.commands.send(Command::Ask(request, to)).await.map_err(gone)?;
+        drop(self);
         answer.await.unwrap_or(Err(GroupError::NotCoordinator))
     }
 

@@ -14,6 +14,7 @@ mod fetching;
 mod followers;
 mod gated_store;
 mod giving_up;
+mod groups;
 mod outages;
 mod restart;
 mod retention;

@@ -6,6 +6,8 @@
 mod admin;
 mod connection;
 mod delete_records;
+mod group_offsets;
+mod groups;
 mod harness;
 mod malformed;
 mod metadata;

@@ -1,9 +1,9 @@
-//! ApiVersions, Metadata, DescribeCluster, DescribeTopicPartitions, FindCoordinator.
+//! ApiVersions, Metadata, DescribeCluster, DescribeTopicPartitions.
 
 use kafka_protocol::messages::describe_topic_partitions_request::{Cursor, TopicRequest};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    ApiVersionsRequest, DescribeClusterRequest, DescribeTopicPartitionsRequest, FindCoordinatorRequest, MetadataRequest,
+    ApiVersionsRequest, DescribeClusterRequest, DescribeTopicPartitionsRequest, MetadataRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
@@ -128,22 +128,4 @@ async fn describe_topic_partitions_pages() {
     let unknown = vec![TopicRequest::default().with_name(topic_name("zz"))];
     let response = client.call(0, &DescribeTopicPartitionsRequest::default().with_topics(unknown)).await;
     assert_eq!(response.topics[0].error_code, 3);
-}
-
-#[tokio::test]
-async fn no_coordinator_is_available_yet() {
-    let mut client = Server::start().await.connect();
-    for version in 0..=6 {
-        let keys = vec![StrBytes::from_static_str("g"), StrBytes::from_static_str("h")];
-        let request = FindCoordinatorRequest::default();
-        let request = if version >= 4 { request.with_coordinator_keys(keys) } else { request };
-        let response = client.call(version, &request).await;
-        if version >= 4 {
-            let codes: Vec<i16> = response.coordinators.iter().map(|found| found.error_code).collect();
-            assert_eq!(codes, [15, 15]);
-        } else {
-            assert_eq!((response.error_code, response.node_id.0), (15, -1));
-        }
-    }
-    assert_eq!(client.call(3, &FindCoordinatorRequest::default().with_key_type(2)).await.error_code, 42);
 }

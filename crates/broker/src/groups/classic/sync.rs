@@ -36,6 +36,7 @@ impl ClassicGroup {
             }
             Phase::Stable { .. } => {
                 let assignment = member.assignment.clone();
+                self.extend_session(now, &request.member_id);
                 self.end_sync_if_all_did();
                 effects.reply(ticket, Reply::Sync(Ok(self.synced(assignment))));
             }
