@@ -96,7 +96,7 @@ impl History {
         }
         let id = self.ids[&index].clone();
         let client = self.clients.entry(index).or_insert_with(|| {
-            let instance = (index % 2 == 0).then(|| format!("i{index}"));
+            let instance = index.is_multiple_of(2).then(|| format!("i{index}"));
             Client { instance, names: vec!["t1".to_owned()], must_say_everything: true, ..Client::default() }
         });
         let request = request(&id, client);
