@@ -307,7 +307,7 @@ impl Broker {
         match self.create_topic(request).await {
             // Somebody else was faster.
             Err(TopicError::AlreadyExists(name)) => {
-                self.topic(organization, OFFSETS_TOPIC).ok_or_else(|| TopicError::Unavailable(name))
+                self.topic(organization, OFFSETS_TOPIC).ok_or(TopicError::Unavailable(name))
             }
             created => created,
         }

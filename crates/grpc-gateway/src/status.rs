@@ -173,11 +173,7 @@ impl From<AppendError> for Failure {
             AppendError::UnknownPartition => {
                 Self::new(Code::NotFound, "UNKNOWN_TOPIC_OR_PARTITION", "the topic has no such partition")
             }
-            AppendError::InternalTopic => Self::new(
-                Code::InvalidArgument,
-                "INVALID_TOPIC_EXCEPTION",
-                "internal topics are not for clients to write",
-            ),
+            AppendError::InternalTopic => Self::new(Code::InvalidArgument, "INVALID_TOPIC_EXCEPTION", message),
             AppendError::NotLeader => Self::retriable(
                 Code::Unavailable,
                 "NOT_LEADER_OR_FOLLOWER",

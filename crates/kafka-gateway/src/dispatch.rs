@@ -144,6 +144,28 @@ async fn route(call: Call) -> Result<InFlight, Refused> {
         }
         ApiKey::ListOffsets => later(call, false, h::list_offsets::handle, h::list_offsets::has_error),
         ApiKey::Metadata => later(call, true, h::metadata::handle, h::metadata::has_error),
+        ApiKey::ApiVersions => later(call, false, h::api_versions::handle, |response| response.error_code != 0),
+        ApiKey::CreateTopics => later(call, true, h::create_topics::handle, h::create_topics::has_error),
+        ApiKey::DeleteTopics => later(call, true, h::delete_topics::handle, h::delete_topics::has_error),
+        ApiKey::DeleteRecords => later(call, true, h::delete_records::handle, h::delete_records::has_error),
+        ApiKey::InitProducerId => later(call, true, h::init_producer_id::handle, |response| response.error_code != 0),
+        ApiKey::OffsetForLeaderEpoch => {
+            later(call, false, h::offset_for_leader_epoch::handle, h::offset_for_leader_epoch::has_error)
+        }
+        ApiKey::DescribeConfigs => later(call, false, h::describe_configs::handle, h::describe_configs::has_error),
+        ApiKey::CreatePartitions => later(call, true, h::create_partitions::handle, h::create_partitions::has_error),
+        ApiKey::DescribeCluster => later(call, false, h::describe_cluster::handle, |response| response.error_code != 0),
+        ApiKey::DescribeTopicPartitions => {
+            later(call, false, h::describe_topic_partitions::handle, h::describe_topic_partitions::has_error)
+        }
+        _ => route_groups(call),
+    }
+}
+
+/// The APIs of groups.
+fn route_groups(call: Call) -> Result<InFlight, Refused> {
+    use handlers as h;
+    match call.api.key {
         ApiKey::OffsetCommit if call.version >= named_by_id::BY_ID_SINCE => {
             let request = call.decode_with(named_by_id::offset_commit)?;
             Ok(run(call, true, request, h::offset_commit::handle, h::offset_commit::has_error))
@@ -165,19 +187,8 @@ async fn route(call: Call) -> Result<InFlight, Refused> {
         ApiKey::SyncGroup => later(call, false, h::sync_group::handle, |response| response.error_code != 0),
         ApiKey::DescribeGroups => later(call, false, h::describe_groups::handle, h::describe_groups::has_error),
         ApiKey::ListGroups => later(call, false, h::list_groups::handle, |response| response.error_code != 0),
-        ApiKey::ApiVersions => later(call, false, h::api_versions::handle, |response| response.error_code != 0),
-        ApiKey::CreateTopics => later(call, true, h::create_topics::handle, h::create_topics::has_error),
-        ApiKey::DeleteTopics => later(call, true, h::delete_topics::handle, h::delete_topics::has_error),
-        ApiKey::DeleteRecords => later(call, true, h::delete_records::handle, h::delete_records::has_error),
-        ApiKey::InitProducerId => later(call, true, h::init_producer_id::handle, |response| response.error_code != 0),
-        ApiKey::OffsetForLeaderEpoch => {
-            later(call, false, h::offset_for_leader_epoch::handle, h::offset_for_leader_epoch::has_error)
-        }
-        ApiKey::DescribeConfigs => later(call, false, h::describe_configs::handle, h::describe_configs::has_error),
-        ApiKey::CreatePartitions => later(call, true, h::create_partitions::handle, h::create_partitions::has_error),
         ApiKey::DeleteGroups => later(call, true, h::delete_groups::handle, h::delete_groups::has_error),
         ApiKey::OffsetDelete => later(call, true, h::offset_delete::handle, h::offset_delete::has_error),
-        ApiKey::DescribeCluster => later(call, false, h::describe_cluster::handle, |response| response.error_code != 0),
         ApiKey::ConsumerGroupHeartbeat => {
             let client_id = call.client_id.to_string();
             let handle =
@@ -186,9 +197,6 @@ async fn route(call: Call) -> Result<InFlight, Refused> {
         }
         ApiKey::ConsumerGroupDescribe => {
             later(call, false, h::consumer_group_describe::handle, h::consumer_group_describe::has_error)
-        }
-        ApiKey::DescribeTopicPartitions => {
-            later(call, false, h::describe_topic_partitions::handle, h::describe_topic_partitions::has_error)
         }
         key => Err(Refused::UnknownApi(key as i16)), // not in the version table
     }

@@ -43,6 +43,7 @@ impl Offsets {
         self.committed.is_empty()
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.committed.len()
     }

@@ -34,7 +34,7 @@ const LOAD_RETRY: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Somebody asks.
-    Ask(Request, ReplyTo),
+    Ask(Box<Request>, ReplyTo),
     /// It is time to forget offsets that expired, and those of deleted topics; the catalogue was read anew just before.
     Sweep,
 }
@@ -168,7 +168,7 @@ impl Serving {
                 let ticket = Ticket(self.next_ticket);
                 self.next_ticket += 1;
                 self.waiting.insert(ticket, to);
-                self.registry.ask(Instant::now(), request, ticket, &mut effects);
+                self.registry.ask(Instant::now(), *request, ticket, &mut effects);
             }
             Command::Sweep => self.registry.sweep(Instant::now(), &mut effects),
         }

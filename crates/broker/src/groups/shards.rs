@@ -196,7 +196,7 @@ impl Running {
     pub(crate) async fn ask(self, request: Request) -> Result<Reply, GroupError> {
         let (to, answer) = oneshot::channel();
         let gone = |_| GroupError::NotCoordinator;
-        self.commands.send(Command::Ask(request, to)).await.map_err(gone)?;
+        self.commands.send(Command::Ask(Box::new(request), to)).await.map_err(gone)?;
         drop(self);
         answer.await.unwrap_or(Err(GroupError::NotCoordinator))
     }

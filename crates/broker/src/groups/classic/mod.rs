@@ -161,13 +161,6 @@ impl ClassicGroup {
         }
     }
 
-    /// Answers everybody who waits; the group is not used any more.
-    pub(crate) fn unload(self, error: GroupError, effects: &mut Effects) {
-        for (member_id, mut member) in self.members {
-            answer_waiting(&mut member, error, &member_id, effects);
-        }
-    }
-
     /// As the leader sees them.
     fn joined_members(&self) -> Vec<JoinedMember> {
         let protocol = self.protocol_name.as_deref().unwrap_or_default();

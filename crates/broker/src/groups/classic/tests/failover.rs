@@ -50,18 +50,6 @@ fn an_empty_group_stays_empty_and_keeps_its_age_and_generation() {
 }
 
 #[test]
-fn everybody_who_waits_is_answered_when_the_group_goes_elsewhere() {
-    let mut rig = Rig::new();
-    let ticket = rig.join(consumer("a"));
-    let Rig { group, .. } = rig;
-    let mut effects = Effects::default();
-    group.unload(GroupError::NotCoordinator, &mut effects);
-    let [(answered, Reply::Join(Err(refused)))] = &effects.replies[..] else { panic!("one answer: {effects:?}") };
-    assert_eq!((*answered, refused.error), (ticket, GroupError::NotCoordinator));
-    assert!(effects.changes.is_empty());
-}
-
-#[test]
 fn rows_of_version_0_stay_readable() {
     let golden = "00 00000001 00000008 636f6e73756d6572 00000005 72616e6765 0000000b 612d31323334353637 3839
         00000000000f4240 00000001 0000000b 612d3132333435363738 39 ffffffff 00000001 61 0000000a 2f3132372e302e302e31
