@@ -410,4 +410,82 @@ def two_producers() -> None:
         expect([i for n, i in pairs if n == number], list(range(500)), f"producer {number}")
 
 
+def group_consumer(group: str, topic: str, **settings: object) -> Consumer:
+    """A member of a KIP-848 group; a topic that begins with ^ is a regular expression."""
+    settings = {"group_protocol": "consumer", "auto_offset_reset": "earliest", "enable_partition_eof": False, **settings}
+    member = consumer(group_id=group, **settings)
+    member.subscribe([topic])
+    return member
+
+
+def poll_until(members: list[Consumer], done: object, what: str, wait_s: float = 40) -> list[Message]:
+    """Polls all members in turn until `done(messages)`."""
+    messages, deadline = [], time.monotonic() + wait_s
+    while not done(messages):
+        assert time.monotonic() < deadline, f"not in {wait_s} s: {what}; {len(messages)} messages"
+        for member in members:
+            message = member.poll(0.1)
+            if message is not None and message.error() is not None:
+                raise KafkaException(message.error())
+            messages += [message] if message is not None else []
+    return messages
+
+
+@check("a KIP-848 group shares a topic, rebalances, commits and goes on")
+def consumer_group() -> None:
+    topic, group = create_topic(partitions=4), fresh_name("group")
+    for partition in range(4):
+        produce(topic, [f"{partition}-{n}".encode() for n in range(5)], partition=partition)
+    first = group_consumer(group, topic)
+    messages = poll_until([first], lambda messages: len(messages) == 20, "one member reads everything")
+    expect(len(first.assignment()), 4, "partitions of a member that is alone")
+    second = group_consumer(group, topic)
+    poll_until([first, second], lambda _: len(first.assignment()) == 2 == len(second.assignment()), "shared evenly")
+    both = [(p.topic, p.partition) for p in first.assignment() + second.assignment()]
+    expect(len(set(both)), 4, "partitions of both")
+    end = {p: max(m.offset() for m in messages if m.partition() == p) + 1 for p in range(4)}
+    for member in (first, second):
+        member.commit(offsets=[TopicPartition(topic, p.partition, end[p.partition]) for p in member.assignment()],
+                      asynchronous=False)
+    first.close()
+    poll_until([second], lambda _: len(second.assignment()) == 4, "all partitions come to the one that is left")
+    second.close()
+    produce(topic, [b"new"], partition=2)
+    again = group_consumer(group, topic)
+    read_again = poll_until([again], lambda messages: len(messages) == 1, "goes on at what was committed")
+    expect([(m.partition(), m.value()) for m in read_again], [(2, b"new")], "what is new")
+    again.close()
+
+
+@check("a KIP-848 group follows a regular expression and new partitions")
+def consumer_group_by_expression() -> None:
+    topic, group = create_topic(partitions=1), fresh_name("group")
+    member = group_consumer(group, f"^{topic}.*")
+    poll_until([member], lambda _: len(member.assignment()) == 1, "the topic that is there")
+    ADMIN.create_partitions([NewPartitions(topic, 3)], operation_timeout=WAIT_S)[topic].result(WAIT_S)
+    ADMIN.create_topics([NewTopic(f"{topic}-2", 2, 1)], operation_timeout=WAIT_S)[f"{topic}-2"].result(WAIT_S)
+    poll_until([member], lambda _: len(member.assignment()) == 5, "new partitions and a new topic")
+    member.close()
+
+
+@check("a static member of a KIP-848 group comes back to its partitions, and admin sees the group")
+def static_consumer_group() -> None:
+    topic, group = create_topic(partitions=4), fresh_name("group")
+    members = [group_consumer(group, topic, group_instance_id=f"i{n}") for n in range(2)]
+    poll_until(members, lambda _: all(len(member.assignment()) == 2 for member in members), "shared evenly")
+    described = ADMIN.describe_consumer_groups([group], request_timeout=WAIT_S)[group].result(WAIT_S)
+    expect(sorted(member.group_instance_id for member in described.members), ["i0", "i1"], "instances")
+    listed = ADMIN.list_consumer_groups(request_timeout=WAIT_S).result(WAIT_S)
+    assert group in [one.group_id for one in listed.valid], "not listed"
+    had = sorted(p.partition for p in members[0].assignment())
+    members[0].close()
+    members[0] = group_consumer(group, topic, group_instance_id="i0")
+    poll_until(members, lambda _: len(members[0].assignment()) == 2, "comes back")
+    expect(sorted(p.partition for p in members[0].assignment()), had, "partitions after it came back")
+    expect(error_code(ADMIN.delete_consumer_groups([group], request_timeout=WAIT_S)[group]),
+           KafkaError.NON_EMPTY_GROUP, "deleting a group with members")
+    for member in members:
+        member.close()
+
+
 run_checks()

@@ -21,7 +21,7 @@ impl Broker {
     ) -> Result<ConsumerHeartbeatAnswer, HeartbeatRefused> {
         heartbeat.check(makes_member_id)?;
         let group_id = heartbeat.group_id.clone();
-        match self.ask_coordinator(organization, &group_id, Request::ConsumerHeartbeat(heartbeat)).await? {
+        match self.ask_coordinator(organization, &group_id, Request::ConsumerHeartbeat(Box::new(heartbeat))).await? {
             Reply::ConsumerHeartbeat(answer) => answer,
             _ => Err(GroupError::UnknownServerError.into()),
         }

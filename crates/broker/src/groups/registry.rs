@@ -61,7 +61,7 @@ pub(crate) enum Request {
     Describe(String),
     List(ListGroups),
     DeleteGroup(String),
-    ConsumerHeartbeat(ConsumerHeartbeat),
+    ConsumerHeartbeat(Box<ConsumerHeartbeat>),
     ConsumerDescribe(String),
 }
 
@@ -162,7 +162,7 @@ impl Registry {
             }
             Request::ConsumerHeartbeat(heartbeat) => {
                 let group_id = heartbeat.group_id.clone();
-                (group_id, Reply::ConsumerHeartbeat(self.consumer_heartbeat(now, heartbeat, effects)))
+                (group_id, Reply::ConsumerHeartbeat(self.consumer_heartbeat(now, *heartbeat, effects)))
             }
             Request::ConsumerDescribe(group_id) => {
                 let topics = self.topics();

@@ -292,12 +292,12 @@ impl ConsumerGroup {
     }
 
     /// One step of a member towards its target.
-    pub(super) fn reconcile(&mut self, now: Instant, member_id: &Arc<str>, owned: Option<&Assignment>) {
+    pub(super) fn reconcile(&mut self, now: Instant, member_id: &Arc<str>, received: i32, owned: Option<&Assignment>) {
         let Some(member) = self.members.get(member_id) else { return };
         let nothing = Assignment::default();
         let target = self.targets.get(member_id).unwrap_or(&nothing);
         let is_free = |topic, partition| self.holders.get(&(topic, partition)).is_none_or(|holder| holder == member_id);
-        let next = member.current.reconcile(self.epochs.target, target, owned, is_free);
+        let next = member.current.reconcile(received, self.epochs.target, target, owned, is_free);
         if next != member.current {
             self.set_current(now, member_id, next);
         }

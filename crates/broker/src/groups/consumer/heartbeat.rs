@@ -81,7 +81,7 @@ impl ConsumerGroup {
         self.deadlines.set_session(member_id, now + self.settings.session_timeout);
         self.refresh(subscription_changed, topics);
         self.assign(topics);
-        self.reconcile(now, member_id, request.owned.as_ref());
+        self.reconcile(now, member_id, request.member_epoch, request.owned.as_ref());
 
         let current = &self.members.get(member_id).ok_or_else(|| self.unknown(member_id))?.current;
         let is_told = request.is_full() || current.assigned != assigned_before;
@@ -200,7 +200,7 @@ impl Member {
     /// the answer that told it the new one may have been lost.
     fn check_heartbeat(&self, request: &ConsumerHeartbeat) -> Refusable<()> {
         let (received, known) = (request.member_epoch, self.current.epoch);
-        let has_only_its_own = || request.owned.as_ref().is_some_and(|owned| owned.is_subset(&self.current.assigned));
+        let has_only_its_own = || request.owned.as_ref().is_some_and(|owned| self.current.holds(owned));
         if received == known || received < known && received == self.current.previous_epoch && has_only_its_own() {
             return Ok(());
         }

@@ -11,7 +11,8 @@ use super::super::{LEAVE_EPOCH, STATIC_LEAVE_EPOCH};
 use super::*;
 use crate::groups::api_consumer::ConsumerHeartbeat;
 
-/// A client as its protocol says: it lets go of what it is not told any more, and takes what is new only after that.
+/// A client as its protocol says: it lets go of what it is not told any more, and takes what is new only after that; and
+/// not while it does not know what became of its last heartbeat, which may have said that it has not taken it.
 #[derive(Clone, Debug, Default)]
 struct Client {
     instance: Option<String>,
@@ -21,6 +22,9 @@ struct Client {
     told: Option<Assignment>,
     names: Vec<String>,
     regex: String,
+    /// What it last said that it owns.
+    said: Option<Assignment>,
+    /// Its last heartbeat was not answered.
     must_say_everything: bool,
 }
 
@@ -92,10 +96,12 @@ impl History {
         }
         let id = self.ids[&index].clone();
         let client = self.clients.entry(index).or_insert_with(|| {
-            let instance = (index % 2 == 0).then(|| format!("i{index}"));
+            let instance = index.is_multiple_of(2).then(|| format!("i{index}"));
             Client { instance, names: vec!["t1".to_owned()], must_say_everything: true, ..Client::default() }
         });
-        let answer = self.rig.send(&request(&id, client));
+        let request = request(&id, client);
+        client.said = request.owned.clone().or_else(|| client.said.take());
+        let answer = self.rig.send(&request);
         client.must_say_everything = is_lost;
         match answer {
             _ if is_lost => {}
@@ -119,8 +125,9 @@ impl History {
         let Some(client) = self.clients.get_mut(&index) else { return };
         if let Some(told) = client.told.take() {
             let (kept, revoked) = client.owned.split(&told);
-            if revoked.is_empty() {
+            if revoked.is_empty() && !client.must_say_everything {
                 client.owned = told;
+                client.said = None; // says so, even if it is nothing new
             } else {
                 client.owned = kept; // and takes what is new the next time
                 client.told = Some(told);
@@ -188,10 +195,10 @@ fn request(id: &str, client: &Client) -> ConsumerHeartbeat {
         ..join(id, &names)
     };
     if client.epoch == 0 || client.must_say_everything {
-        full
-    } else {
-        ConsumerHeartbeat { rebalance_timeout: None, ..full }
+        return full;
     }
+    let owned = full.owned.filter(|owned| client.said.as_ref() != Some(owned));
+    ConsumerHeartbeat { rebalance_timeout: None, owned, ..full }
 }
 
 proptest! {

@@ -71,7 +71,7 @@ pub(crate) enum MemberState {
 pub(crate) struct CurrentAssignment {
     /// 0 before its first assignment, [`STATIC_LEAVE_EPOCH`] while away.
     pub(crate) epoch: i32,
-    /// The one before: a member whose answer was lost still comes with it.
+    /// The last one that the member is known to know: a member whose answers were lost still comes with it.
     pub(crate) previous_epoch: i32,
     pub(crate) state: MemberState,
     /// What it was told to have.
@@ -90,9 +90,16 @@ impl CurrentAssignment {
         self.assigned.iter().chain(self.pending_revocation.iter())
     }
 
-    /// The next step towards the target. `owned`: what the member says it has, if it said so. `is_free`: no other member holds it.
+    /// Whether nobody else may have any of these.
+    pub(super) fn holds(&self, partitions: &Assignment) -> bool {
+        let (_, others) = partitions.split(&self.assigned);
+        others.is_subset(&self.pending_revocation)
+    }
+
+    /// The next step towards the target. `received`: the epoch that the member came with. `owned`: what the member says it has, if it said so. `is_free`: no other member holds it.
     pub(super) fn reconcile(
         &self,
+        received: i32,
         target_epoch: i32,
         target: &Assignment,
         owned: Option<&Assignment>,
@@ -114,7 +121,8 @@ impl CurrentAssignment {
             missing.iter().partition(|(topic, partition)| is_free(*topic, *partition));
         assigned.extend(free.iter());
         let state = if unreleased.is_empty() { MemberState::Stable } else { MemberState::UnreleasedPartitions };
-        let previous_epoch = if self.epoch == target_epoch { self.previous_epoch } else { self.epoch };
+        let previous_epoch =
+            if received == self.epoch && received != target_epoch { received } else { self.previous_epoch };
         Self { epoch: target_epoch, previous_epoch, state, assigned, pending_revocation: Assignment::default() }
     }
 }

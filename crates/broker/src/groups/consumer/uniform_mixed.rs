@@ -32,7 +32,13 @@ pub(super) fn assign(members: &[Subscriber<'_>], topics: &Topics) -> Vec<Assignm
             emptiest.insert((load + 1, member));
         }
     }
-    while topics.iter().fold(false, |moved, topic| balance(topic, &mut target, &mut loads) || moved) {}
+    let mut has_moved = true;
+    while has_moved {
+        has_moved = false;
+        for topic in &topics {
+            has_moved |= balance(topic, &mut target, &mut loads);
+        }
+    }
     target
 }
 
