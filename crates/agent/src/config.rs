@@ -10,10 +10,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use broker::costs::PriceTable;
-use broker::{BrokerSettings, CacheSettings, GroupSettings, StopPoint, TimeSource};
+use broker::{BrokerSettings, CacheSettings, StopPoint, TimeSource};
 use clap::{Parser, Subcommand};
 
 use crate::cost_report::CostReport;
+use crate::group_settings::GroupArguments;
 pub(crate) use crate::store_settings::{S3Settings, StoreSettings};
 use crate::store_settings::{StoreArguments, store};
 
@@ -172,32 +173,8 @@ pub(crate) struct Arguments {
     #[arg(long, env, hide_env_values = true, default_value = "1")]
     num_partitions: i32,
 
-    /// Partitions of `__consumer_offsets` (Kafka's offsets.topic.num.partitions): among so many coordinators groups are shared out.
-    /// Read once, when the first group comes. More shares them out more evenly; each costs a lease.
-    #[arg(long, env, hide_env_values = true, default_value = "50")]
-    offsets_topic_num_partitions: i32,
-
-    /// How long a group that was empty waits for more members before its first rebalance, in ms
-    /// (group.initial.rebalance.delay.ms). Less is a faster start, and more rebalances while members arrive.
-    #[arg(long, env, hide_env_values = true, default_value = "3000")]
-    group_initial_rebalance_delay_ms: u32,
-
-    /// Shortest session time-out a member of a group may ask for, in ms (group.min.session.timeout.ms). Less notices dead
-    /// consumers sooner, for more heartbeats.
-    #[arg(long, env, hide_env_values = true, default_value = "6000")]
-    group_min_session_timeout_ms: u32,
-
-    /// Longest session time-out a member of a group may ask for, in ms (group.max.session.timeout.ms).
-    #[arg(long, env, hide_env_values = true, default_value = "1800000")]
-    group_max_session_timeout_ms: u32,
-
-    /// How long the offsets of a group without members are kept, in minutes (offsets.retention.minutes).
-    #[arg(long, env, hide_env_values = true, default_value = "10080")]
-    offsets_retention_minutes: u32,
-
-    /// Members of one group at most (group.max.size). What one member holds in memory times this is what a group may hold.
-    #[arg(long, env, hide_env_values = true, default_value = "10000")]
-    group_max_size: u32,
+    #[command(flatten)]
+    groups: GroupArguments,
 
     /// How long SIGTERM waits for requests in flight and the last flush, in seconds. Keep it below the supervisor's own
     /// limit (Kubernetes: 30).
@@ -389,14 +366,6 @@ impl Settings {
         let on_this_machine = !store.is_remote();
         let prices = prices(said.cost_prices.as_deref(), on_this_machine)?;
         let (interval_ms, bytes) = if on_this_machine { (0, 1 << 20) } else { (100, 8 << 20) };
-        let groups = GroupSettings {
-            offsets_topic_partitions: said.offsets_topic_num_partitions,
-            initial_rebalance_delay: Duration::from_millis(said.group_initial_rebalance_delay_ms.into()),
-            session_timeout_min: Duration::from_millis(said.group_min_session_timeout_ms.into()),
-            session_timeout_max: Duration::from_millis(said.group_max_session_timeout_ms.into()),
-            offsets_retention: Duration::from_secs(60 * u64::from(said.offsets_retention_minutes)),
-            group_size_max: said.group_max_size as usize,
-        };
         let cache = CacheSettings { folder: said.streamhouse_cache, bytes_max: said.cache_bytes as u64 };
         let broker = BrokerSettings {
             agent_id: said.agent_id.filter(|id| !id.is_empty()).unwrap_or_else(|| host_name.clone()),
@@ -421,7 +390,7 @@ impl Settings {
             upload_hedge: (!on_this_machine).then_some(UPLOAD_HEDGE),
             auto_create_topics: said.auto_create_topics,
             default_partitions: said.num_partitions,
-            groups,
+            groups: said.groups.settings()?,
             time_source: TimeSource::Boottime,
             stop_at: said.stop_at,
         };
@@ -492,21 +461,7 @@ fn check_ranges(broker: &BrokerSettings, shutdown_timeout: Duration) -> Result<(
     within("MEMORY_BYTES", broker.memory_bytes >= 16 << 20, "at least 16MiB")?;
     let partitions = 1..=broker::limits::PARTITIONS_PER_TOPIC_MAX;
     within("NUM_PARTITIONS", partitions.contains(&broker.default_partitions), "between 1 and 10000")?;
-    check_groups(&broker.groups)?;
     within("SHUTDOWN_TIMEOUT", !shutdown_timeout.is_zero(), "more than 0")
-}
-
-fn check_groups(groups: &GroupSettings) -> Result<(), String> {
-    let within = |name: &str, ok: bool, rule: &str| if ok { Ok(()) } else { Err(format!("{name} must be {rule}")) };
-    let partitions = (1..=1_000).contains(&groups.offsets_topic_partitions);
-    within("OFFSETS_TOPIC_NUM_PARTITIONS", partitions, "between 1 and 1000")?;
-    let delay = groups.initial_rebalance_delay <= Duration::from_secs(300);
-    within("GROUP_INITIAL_REBALANCE_DELAY_MS", delay, "at most 300000")?;
-    let (min, max) = (groups.session_timeout_min, groups.session_timeout_max);
-    within("GROUP_MIN_SESSION_TIMEOUT_MS", !min.is_zero() && min <= max, "more than 0 and no more than the longest")?;
-    within("GROUP_MAX_SESSION_TIMEOUT_MS", max <= Duration::from_secs(86_400), "at most 86400000")?;
-    within("OFFSETS_RETENTION_MINUTES", !groups.offsets_retention.is_zero(), "more than 0")?;
-    within("GROUP_MAX_SIZE", (1..=10_000).contains(&groups.group_size_max), "between 1 and 10000")
 }
 
 fn metadata(said: &str, session: Option<String>) -> Result<MetadataSettings, String> {

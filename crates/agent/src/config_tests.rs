@@ -200,12 +200,6 @@ fn every_bad_value_is_one_line_that_names_its_setting() {
         ("MEMORY_BYTES", &["--memory-bytes", "1KiB"]),
         ("UPLOADS_IN_FLIGHT", &["--uploads-in-flight", "0"]),
         ("NUM_PARTITIONS", &["--num-partitions", "0"]),
-        ("OFFSETS_TOPIC_NUM_PARTITIONS", &["--offsets-topic-num-partitions", "0"]),
-        ("GROUP_INITIAL_REBALANCE_DELAY_MS", &["--group-initial-rebalance-delay-ms", "300001"]),
-        ("GROUP_MIN_SESSION_TIMEOUT_MS", &["--group-min-session-timeout-ms", "1800001"]),
-        ("GROUP_MAX_SESSION_TIMEOUT_MS", &["--group-max-session-timeout-ms", "86400001"]),
-        ("OFFSETS_RETENTION_MINUTES", &["--offsets-retention-minutes", "0"]),
-        ("GROUP_MAX_SIZE", &["--group-max-size", "0"]),
         ("AUTO_CREATE_TOPICS", &["--auto-create-topics", "yes"]),
         ("AGENT_ID", &["--agent-id", "two words"]),
         ("SHUTDOWN_TIMEOUT", &["--shutdown-timeout", "0"]),
@@ -279,4 +273,24 @@ fn help_lists_every_variable() {
     for variable in variables {
         assert!(text.contains(&format!("[env: {variable}")), "{variable} is missing");
     }
+}
+
+#[test]
+fn settings_of_groups_have_kafkas_names_and_bounds() {
+    let bad: &[(&str, &[&str])] = &[
+        ("OFFSETS_TOPIC_NUM_PARTITIONS", &["--offsets-topic-num-partitions", "0"]),
+        ("GROUP_INITIAL_REBALANCE_DELAY_MS", &["--group-initial-rebalance-delay-ms", "300001"]),
+        ("GROUP_MIN_SESSION_TIMEOUT_MS", &["--group-min-session-timeout-ms", "1800001"]),
+        ("GROUP_MAX_SESSION_TIMEOUT_MS", &["--group-max-session-timeout-ms", "86400001"]),
+        ("OFFSETS_RETENTION_MINUTES", &["--offsets-retention-minutes", "0"]),
+        ("GROUP_MAX_SIZE", &["--group-max-size", "0"]),
+    ];
+    for (name, flags) in bad {
+        match parse(flags) {
+            Err(Refusal::Bad(line)) => assert!(line.starts_with(name), "{line}"),
+            other => panic!("{flags:?}: {other:?}"),
+        }
+    }
+    let groups = good(&["--offsets-retention-minutes", "2"]).broker.groups;
+    assert_eq!((groups.offsets_retention, groups.offsets_topic_partitions), (Duration::from_secs(120), 50));
 }

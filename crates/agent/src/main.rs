@@ -8,6 +8,7 @@
 mod config;
 mod cost_report;
 mod front_ends;
+mod group_settings;
 #[cfg(feature = "metrics")]
 mod http;
 mod local_store;

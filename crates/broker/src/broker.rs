@@ -134,7 +134,7 @@ impl Broker {
         let cold = shared.cold_reader();
         let rewriter = shared.rewriter(cluster.cluster_id, Arc::clone(&cold), StdRng::from_rng(&mut rng));
         let rewrites = shared.settings.rewrite_bytes_per_second > 0;
-        let (shards, groups) = Shards::start(&shared, rounds.clone(), StdRng::from_rng(&mut rng));
+        let (shards, groups) = Shards::start(&shared, rounds.clone(), StdRng::seed_from_u64(!seed));
         let tasks = Tasks {
             groups,
             lane: tokio::spawn(flush::run(shared.lane(), identity)),

@@ -6,8 +6,11 @@
 
 #![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "a measurement for people to read")]
 
+mod cpu_time;
+
 use std::{path::PathBuf, time::Duration};
 
+use cpu_time::cpu_time;
 use metadata::{
     MetadataStore, PostgresOptions, PostgresStore, Segments, SqliteOptions, SqliteStore,
     conformance::fixture::{acquire, key, leased, open, range, segment},
@@ -97,12 +100,4 @@ async fn measure_scans(store: &SqliteStore) {
     store.range_at_timestamp(key(1, 0), 0, last.max_timestamp).await.expect("reads").expect("a range");
     let at = before.elapsed();
     println!("scan of {} ranges: greatest timestamp {greatest:?}, by timestamp {at:?}", last.base_offset / 10 + 1);
-}
-
-/// CPU of this process so far, from /proc/self/stat (ticks of 10 ms).
-fn cpu_time() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
-    let after_name = stat.rsplit(") ").next().expect("fields");
-    let fields: Vec<u64> = after_name.split(' ').map(|field| field.parse().unwrap_or(0)).collect();
-    Duration::from_millis((fields[11] + fields[12]) * 10)
 }

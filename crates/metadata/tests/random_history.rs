@@ -374,6 +374,23 @@ async fn coordinate(store: &dyn MetadataStore, step: Step, version: &mut i64) ->
             let segment = SegmentRef { lane_sequence, object_key, organization };
             write!(said, "{:?}", store.resolve_commit(SessionId(session), &[segment]).await)
         }
+        Step::Changes { everything } => {
+            let mut changes = store.changes_since(if everything { 0 } else { *version }).await.expect("read");
+            *version = changes.version;
+            changes.topics.iter_mut().for_each(|topic| topic.created_at = 0);
+            changes.topics.sort_by_key(|topic| topic.topic_id);
+            changes.version = 0; // compared by what it tells
+            write!(said, "{changes:?}")
+        }
+        step => return write_rows(store, step).await,
+    };
+    said
+}
+
+/// What coordinators and administrators write.
+async fn write_rows(store: &dyn MetadataStore, step: Step) -> String {
+    let mut said = String::new();
+    let _ = match step {
         Step::Write { session, writes } => {
             let session = SessionId(session);
             let sent: Vec<_> = writes.iter().map(to_write).collect();
@@ -398,14 +415,6 @@ async fn coordinate(store: &dyn MetadataStore, step: Step, version: &mut i64) ->
                 other => format!("{other:?}"),
             });
             write!(said, "{altered:?}")
-        }
-        Step::Changes { everything } => {
-            let mut changes = store.changes_since(if everything { 0 } else { *version }).await.expect("read");
-            *version = changes.version;
-            changes.topics.iter_mut().for_each(|topic| topic.created_at = 0);
-            changes.topics.sort_by_key(|topic| topic.topic_id);
-            changes.version = 0; // compared by what it tells
-            write!(said, "{changes:?}")
         }
         _ => unreachable!("{step:?} is applied elsewhere"),
     };

@@ -69,9 +69,12 @@ impl Broker {
     /// As Kafka's coordinator.
     pub async fn heartbeat(&self, organization: OrganizationId, heartbeat: Heartbeat) -> Result<(), GroupError> {
         let group_id = heartbeat.group_id.clone();
-        match self.ask_coordinator(organization, &group_id, Request::Heartbeat(heartbeat)).await? {
-            Reply::Heartbeat(answer) => answer,
-            _ => Err(GroupError::UnknownServerError),
+        match self.ask_coordinator(organization, &group_id, Request::Heartbeat(heartbeat)).await {
+            Ok(Reply::Heartbeat(answer)) => answer,
+            Ok(_) => Err(GroupError::UnknownServerError),
+            // As Kafka: sessions begin anew when the groups are loaded, so it is alive.
+            Err(GroupError::CoordinatorLoadInProgress) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 

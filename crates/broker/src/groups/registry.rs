@@ -318,9 +318,11 @@ impl Registry {
         if group.is_unused() {
             return self.forget(group_id);
         }
-        // Never now or before: a group that has nothing to do at its own deadline must not keep the task busy.
+        // Never now or before: a group that has nothing to do at its own deadline must not keep the task busy. And what is
+        // due is not put off further, or a group that is asked all the time would never be looked at.
         let soonest = instant + std::time::Duration::from_millis(1);
-        let deadline = group.next_deadline().map(|deadline| deadline.max(soonest));
+        let noted = group.deadline.map_or(soonest, |noted| noted.min(soonest));
+        let deadline = group.next_deadline().map(|own| if own > instant { own } else { noted });
         if deadline != group.deadline {
             let before = std::mem::replace(&mut group.deadline, deadline);
             if let Some(before) = before {

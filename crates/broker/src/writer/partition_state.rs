@@ -179,7 +179,10 @@ impl PartitionState {
         batches: impl Iterator<Item = ProducerBatch>,
         ranges_since_snapshot: u32,
     ) {
-        batches.for_each(|batch| self.producers.apply_committed(batch));
+        // What is committed beyond our end is of a leader after us: nothing of ours commits any more, and we do not know it yet.
+        let ours = batches.filter(|batch| batch.last_offset < self.high_watermark);
+        let producers = &mut self.producers;
+        ours.for_each(|batch| producers.apply_committed(batch));
         self.producers.inherit(std::mem::take(&mut self.inherited));
         self.ranges_since_snapshot = ranges_since_snapshot;
     }

@@ -239,6 +239,23 @@ fn a_snapshot_is_due_after_so_many_ranges_and_holds_the_range_it_comes_with() {
     assert!(state.snapshot_due(&[], 3).is_some(), "counted on from what was there at the acquisition");
 }
 
+#[test]
+fn what_a_later_leader_committed_is_not_remembered() {
+    let mut state = PartitionState::new(&lease(1), Interrupted::default());
+    let batch = |sequence: i32| segment::ProducerBatch {
+        producer_id: 7,
+        producer_epoch: 0,
+        base_sequence: sequence,
+        last_sequence: sequence,
+        base_offset: sequence.into(),
+        last_offset: sequence.into(),
+        timestamp: 1,
+    };
+    // Read after the lease was lost, which this agent has not heard yet: offset 1 is its end, and another's record.
+    state.restore_producers([batch(0), batch(1)].into_iter(), 0);
+    assert_eq!(state.producers.snapshot_with(&[]), [batch(0)]);
+}
+
 /// One step of a random run.
 #[derive(Clone, Debug)]
 enum Step {

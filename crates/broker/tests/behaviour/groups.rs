@@ -273,3 +273,17 @@ async fn offsets_expire_and_go_with_their_topic() {
     assert_eq!(positions(&broker, "old").await, [0_i64; 0]);
     assert_eq!(positions(&broker, "young").await, [2]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_is_asked_all_the_time_still_misses_who_is_gone() {
+    let rig = Rig::new();
+    let (broker, topic) = with_topic(&rig).await;
+    let gone = member(&broker, "g").await;
+    // Exactly when its session ends somebody asks, and from then on more often than once in a millisecond.
+    tokio::time::sleep(Duration::from_millis(9_990)).await;
+    for _ in 0..100 {
+        tokio::time::advance(Duration::from_micros(500)).await;
+        let _ = broker.commit_offsets(ORG, commit("g", &topic, 0, 1)).await;
+    }
+    assert_eq!(broker.heartbeat(ORG, heartbeat("g", &gone)).await, Err(GroupError::UnknownMemberId));
+}

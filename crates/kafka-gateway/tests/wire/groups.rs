@@ -137,7 +137,7 @@ async fn the_topic_of_the_coordinators_is_not_for_clients_to_change() {
     }
     let deleted = client.call(5, &DeleteTopicsRequest::default().with_topic_names(vec![topic_name(NAME)])).await;
     assert_eq!(deleted.responses[0].error_code, 17);
-    let more = CreatePartitionsTopic::default().with_name(topic_name(NAME)).with_count(60);
+    let more = CreatePartitionsTopic::default().with_name(topic_name(NAME)).with_count(60).with_assignments(None);
     let grown = client.call(3, &CreatePartitionsRequest::default().with_topics(vec![more])).await;
     assert_eq!(grown.results[0].error_code, 17);
     assert_ne!(topic.topic_id, Uuid::nil());

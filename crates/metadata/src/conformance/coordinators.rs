@@ -219,22 +219,27 @@ pub async fn each_write_is_accepted_or_refused_alone(store: &dyn MetadataStore) 
     assert!(store.write_coordinators(session, &[]).await.expect("answered").is_empty());
 }
 
-/// As many as callers put into one call.
+/// As many as callers put into one call: new ones, others, and deletions of all but one.
 pub async fn ten_thousand_changes_in_one_call(store: &dyn MetadataStore) {
     let session = leased(store, 50).await;
-    let changes = |partition: i32| (0..200_i32).map(move |item| (partition * 200 + item).to_be_bytes());
-    for (sequence, value) in (0..).zip([&b"1"[..], b"2"]) {
+    let items = |partition: i32| (0..200_i32).map(move |item| (partition * 200 + item).to_be_bytes());
+    for (sequence, value) in (0..).zip([Some(&b"1"[..]), Some(b"2"), None]) {
         let to_all = (0..50).map(|partition| {
-            let changes = changes(partition).map(|item| kept("group", 1, &item, value));
+            let changes = items(partition).map(|item| match value {
+                Some(value) => kept("group", 1, &item, value),
+                None if item == [0; 4] => kept("group", 1, &item, b"3"),
+                None => dropped("group", 1, &item),
+            });
             to(partition, 0, sequence, changes.collect())
         });
         let writes: Vec<_> = to_all.collect();
         let outcomes = store.write_coordinators(session, &writes).await.expect("answered");
         assert_eq!(outcomes, [Written; 50]);
-    }
-    for partition in [0, 49] {
-        let expected: Vec<_> = changes(partition).map(|item| row("group", 1, &item, b"2")).collect();
-        assert_eq!(rows(store, partition).await, expected);
+        for partition in [0, 49] {
+            let expected = items(partition).filter_map(|item| Some(row("group", 1, &item, value?)));
+            let left = (value.is_none() && partition == 0).then(|| row("group", 1, &[0; 4], b"3"));
+            assert_eq!(rows(store, partition).await, expected.chain(left).collect::<Vec<_>>());
+        }
     }
 }
 

@@ -116,7 +116,7 @@ pub async fn configs_are_replaced_if_they_are_what_was_expected(store: &dyn Meta
     assert_eq!(altered, TopicRow { configs: wanted.clone(), ..created.clone() });
     let changes = store.changes_since(version).await.expect("read");
     assert!(changes.version > version && changes.leases.is_empty());
-    assert_eq!(changes.topics, [altered.clone()]);
+    assert_eq!(changes.topics, std::slice::from_ref(&altered));
     for expected in [created.configs, BTreeMap::new(), configs(&[("cleanup.policy", "compact")])] {
         match alter(store, &expected, &BTreeMap::new()).await {
             Err(AlterTopicConfigsError::Changed(found)) => assert_eq!(*found, altered),

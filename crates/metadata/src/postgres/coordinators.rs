@@ -4,6 +4,9 @@
 //! the partitions' rows in their order, after it; `accepted` is the compare-and-set, checked on the newest rows; what hangs
 //! on an accepted write follows. A row of a coordinator is touched only by whoever has locked its partition.
 //!
+//! Rows to delete are looked up one by one, by their key: a join is planned when the table is empty, and then reads every row of a
+//! partition for every change (3.4 s instead of 71 ms for 10,000).
+//!
 //! The statement sees rows as they were when it began. It need not see more: whoever sends it has had the answer to the
 //! write before it, or has read the sequence since; one that was still under way then makes this one fail.
 
@@ -53,9 +56,12 @@ WITH live AS MATERIALIZED (
        AND p.session = $1 AND p.leader_epoch = i.leader_epoch AND p.coordinator_sequence = i.sequence AND NOT p.deleted
     RETURNING p.organization, p.topic_id, p.partition, i.n
 ), dropped AS (
-    DELETE FROM coordinator_rows AS r USING accepted AS a JOIN changes AS c ON c.n = a.n
-     WHERE r.organization = a.organization AND r.topic_id = a.topic_id AND r.partition = a.partition
-       AND r.owner = c.owner AND r.kind = c.kind AND r.item = c.item AND c.value IS NULL
+    DELETE FROM coordinator_rows WHERE ctid = ANY (ARRAY(
+        SELECT r.ctid FROM accepted AS a JOIN changes AS c ON c.n = a.n AND c.value IS NULL
+         CROSS JOIN LATERAL
+               (SELECT f.ctid FROM coordinator_rows AS f
+                 WHERE f.organization = a.organization AND f.topic_id = a.topic_id AND f.partition = a.partition
+                   AND f.owner = c.owner AND f.kind = c.kind AND f.item = c.item LIMIT 1) AS r))
 ), kept AS (
     INSERT INTO coordinator_rows (organization, topic_id, partition, owner, kind, item, value)
     SELECT a.organization, a.topic_id, a.partition, c.owner, c.kind, c.item, c.value

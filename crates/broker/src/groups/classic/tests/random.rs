@@ -32,19 +32,18 @@ struct History {
     clients: Vec<Client>,
     /// Tickets whose answer was looked at.
     seen: BTreeSet<Ticket>,
-    /// Of every generation: its protocol and the members that its leader was shown.
-    generations: BTreeMap<i32, (Option<String>, Vec<String>)>,
-    /// Of every generation that was written: whether somebody synced in it.
+    /// The protocol of every generation.
+    protocols: BTreeMap<i32, Option<String>>,
     newest: i32,
 }
 
 impl History {
     fn new(seed: u64) -> Self {
         let random = StdRng::seed_from_u64(seed);
-        let named = |number: usize| (number % 2 == 0).then(|| format!("instance{number}"));
+        let named = |number: usize| number.is_multiple_of(2).then(|| format!("instance{number}"));
         let clients = (0..CLIENTS).map(|number| Client { instance_id: named(number), ..Client::default() }).collect();
         let rig = Rig::with(GroupSettings { group_max_size: 4, ..GroupSettings::default() });
-        Self { rig, random, clients, seen: BTreeSet::new(), generations: BTreeMap::new(), newest: 0 }
+        Self { rig, random, clients, seen: BTreeSet::new(), protocols: BTreeMap::new(), newest: 0 }
     }
 
     fn step(&mut self) {
@@ -118,11 +117,10 @@ impl History {
 
     /// Checks what was answered, and clients take note.
     fn look(&mut self) {
-        let new: Vec<(Ticket, Reply)> = self.rig.answers.clone().into_iter().collect();
+        let new = self.rig.answers.iter().filter(|(ticket, _)| !self.seen.contains(ticket));
+        let new: Vec<(Ticket, Reply)> = new.map(|(ticket, reply)| (*ticket, reply.clone())).collect();
         for (ticket, reply) in new {
-            if !self.seen.insert(ticket) {
-                continue;
-            }
+            self.seen.insert(ticket);
             match reply {
                 Reply::Join(Ok(joined)) => self.take_join(ticket, joined),
                 Reply::Join(Err(refused)) => self.take_refusal(ticket, &refused),
@@ -135,16 +133,11 @@ impl History {
     }
 
     fn take_join(&mut self, ticket: Ticket, joined: Joined) {
-        assert!(
-            joined.generation_id >= self.newest,
-            "an answer of generation {} after {}",
-            joined.generation_id,
-            self.newest
-        );
-        self.newest = joined.generation_id;
-        let known =
-            self.generations.entry(joined.generation_id).or_insert_with(|| (joined.protocol_name.clone(), Vec::new()));
-        assert_eq!(known.0, joined.protocol_name, "one protocol in a generation");
+        let (new, newest) = (joined.generation_id, self.newest);
+        assert!(new >= newest, "an answer of generation {new} after {newest}");
+        self.newest = new;
+        let protocol = self.protocols.entry(new).or_insert_with(|| joined.protocol_name.clone());
+        assert_eq!(*protocol, joined.protocol_name, "one protocol in a generation");
         if !joined.members.is_empty() {
             assert_eq!(joined.leader, joined.member_id, "members are shown to the leader only");
             assert!(joined.members.iter().any(|member| member.member_id == joined.member_id));
@@ -249,12 +242,8 @@ fn a_loaded_group_does_what_the_group_would_have_done() {
 }
 
 fn compare(history: &mut History, seed: u64) {
-    let members: Vec<(String, i32)> = history
-        .clients
-        .iter()
-        .filter_map(|client| client.joined.as_ref())
-        .map(|joined| (joined.member_id.clone(), joined.generation_id))
-        .collect();
+    let told = history.clients.iter().filter_map(|client| client.joined.as_ref());
+    let members: Vec<(String, i32)> = told.map(|joined| (joined.member_id.clone(), joined.generation_id)).collect();
     let member_ids: Vec<String> = history.rig.group.members.keys().cloned().collect();
     let generation = history.rig.group.generation;
     for member_id in member_ids {
