@@ -6,6 +6,7 @@
 #   scripts/setup.sh            what scripts/test.sh needs
 #   scripts/setup.sh --bench    and what bench/run.sh needs (headers of librdkafka)
 #   scripts/setup.sh --kafka    and what bench/kafka.sh needs (the same, and an Apache Kafka)
+#   scripts/setup.sh --oracle   and what compat-tests/oracle/run.sh needs (an Apache Kafka as old as the agent's protocol)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -56,9 +57,10 @@ lacking() {
     [ -e "$tools/azurite/.complete" ] || command -v npm >/dev/null || echo nodejs npm
     cmp -s compat-tests/java/pom.xml "$tools/java/.complete" || command -v mvn >/dev/null || echo maven
     case "${1:-}" in --bench | --kafka) [ -e /usr/include/librdkafka/rdkafka.h ] || echo librdkafka-dev ;; esac
-    if [ "${1:-}" = --kafka ]; then
-        cmp -s bench/kafka/pom.xml "$tools/kafka/.complete" || command -v mvn >/dev/null || echo maven
-    fi
+    case "${1:-}" in
+        --kafka) cmp -s bench/kafka/pom.xml "$tools/kafka/.complete" || command -v mvn >/dev/null || echo maven ;;
+        --oracle) cmp -s compat-tests/oracle/pom.xml "$tools/oracle/.complete" || command -v mvn >/dev/null || echo maven ;;
+    esac
 }
 
 system_packages() {
@@ -125,4 +127,5 @@ python_clients
 newest_librdkafka
 jars "Java client" compat-tests/java/pom.xml java
 if [ "${1:-}" = --kafka ]; then jars "Apache Kafka" bench/kafka/pom.xml kafka; fi
+if [ "${1:-}" = --oracle ]; then jars "Apache Kafka (oracle)" compat-tests/oracle/pom.xml oracle; fi
 azure_emulator
