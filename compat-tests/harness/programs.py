@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 TESTS = Path(__file__).resolve().parents[1]
+KAFKA = os.environ.get("COMPAT_KAFKA", "127.0.0.1:9092")
 TOOLS = Path(os.environ.get("STREAMHOUSE_TOOLS", TESTS.parent / "target" / "compat"))
 GET_THEM = "run scripts/setup.sh --matrix"
 
@@ -74,7 +75,7 @@ def java_classes(client: str, folder: Path, jars: list[Path]) -> str:
     stamp = classes / ".compiled"
     if not stamp.exists() or stamp.stat().st_mtime < max(source.stat().st_mtime for source in sources):
         classes.mkdir(parents=True, exist_ok=True)
-        build(client, ["javac", "-Xlint:all,-processing,-deprecation", "-Werror", "-cp", ":".join(map(str, jars)),
+        build(client, ["javac", "-Xlint:all,-processing,-deprecation,-removal", "-Werror", "-cp", ":".join(map(str, jars)),
                        "-d", str(classes), *map(str, sources)], folder)
         stamp.touch()
     return ":".join([str(classes), *map(str, jars)])

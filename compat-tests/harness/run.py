@@ -20,7 +20,7 @@ from agent_process import ROOT, AgentProcess, raise_open_file_limit
 
 # What CI runs, then the rest of the matrix (scripts/setup.sh --matrix gets it); seconds until a client has failed.
 CI = {"kcat": 180, "confluent": 180, "java": 180, "grpc": 180}
-MATRIX = {"java-groups": 300, "java-3.9": 300, "kafka-tools": 400, "connect": 300, "streams": 240, "franz-go": 180,
+MATRIX = {"java-groups": 400, "java-3.9": 400, "kafka-tools": 400, "connect": 300, "streams": 240, "franz-go": 180,
           "sarama": 180, "kafka-go": 240, "kafkajs": 240, "platformatic": 180, "aiokafka": 180, "kafka-python": 180,
           "kafka-python-2": 180, "rdkafka": 240, "rskafka": 240}
 CLIENTS = {**CI, **MATRIX}
