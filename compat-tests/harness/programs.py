@@ -61,9 +61,9 @@ def run_node(client: str, node: str = "node") -> NoReturn:
     become(client, [node, str(TESTS / client / "client.js")], NODE_PATH=str(modules))
 
 
-def run_python(client: str, program: Path) -> NoReturn:
-    """A program in the client's own virtual environment."""
-    become(client, [str(TOOLS / "python" / client / "bin" / "python"), str(program)])
+def run_python(client: str, program: str) -> NoReturn:
+    """A program of these tests in the client's own virtual environment."""
+    become(client, [str(TOOLS / "python" / client / "bin" / "python"), str(TESTS / program)])
 
 
 def java_classes(client: str, folder: Path, jars: list[Path]) -> str:
