@@ -155,7 +155,7 @@ def admin_topics() -> None:
     topic = fresh_name("topics")
     CLIENT.create_topic(topic, 2)
     with_admin(lambda admin: admin.create_partitions({topic: NewPartitions(3)}))
-    expect(len(with_admin(lambda admin: admin.describe_topics([topic]))[0]["partitions"]), 3, "partitions")
+    until("it has three partitions", lambda: len(with_admin(lambda admin: admin.describe_topics([topic]))[0]["partitions"]) == 3)
     with_admin(lambda admin: admin.delete_topics([topic]))
     until("the topic is gone", lambda: topic not in with_admin(lambda admin: admin.list_topics()))
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 import kafka
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -99,6 +100,31 @@ CLIENT = Client()
 standard(CLIENT, ("none", "gzip", "snappy", "lz4") if OLD else ("none", "gzip", "snappy", "lz4", "zstd"))
 
 
+def static_member() -> None:
+    """One of two ends without a word and comes back within its session."""
+    topic, group, seen = fresh_name("static"), fresh_name("instances"), set()
+    CLIENT.create_topic(topic, 4)
+    members = [Member(topic, group, seen.add, group_instance_id=f"instance-{i}", session_timeout_ms=20_000) for i in range(2)]
+    until("both have two partitions", lambda: [m.assigned() for m in members] == [2, 2])
+    members[1].leave()
+    expect(members[0].assigned(), 2, "partitions of the other")
+    members[1] = Member(topic, group, seen.add, group_instance_id="instance-1", session_timeout_ms=20_000)
+    until("it has its partitions again", lambda: members[1].assigned() == 2)
+    CLIENT.produce(topic, "none", numbered(0, PORTION))
+    until("all records came", lambda: len(seen) == PORTION)
+    for member in members:
+        member.leave()
+
+
+if not OLD:
+    check("a static member comes back to its partitions")(static_member)
+
+
+def groups(verb: str) -> Callable[..., object]:
+    """The admin client's method, which was renamed."""
+    return getattr(CLIENT.admin, f"{verb}_consumer_groups" if OLD else f"{verb}_groups")
+
+
 @check("admin lists and describes groups and their offsets, and deletes them")
 def admin_groups() -> None:
     topic, group, seen = fresh_name("admin"), fresh_name("described"), set()
@@ -106,13 +132,13 @@ def admin_groups() -> None:
     CLIENT.produce(topic, "none", numbered(0, PORTION))
     member = Member(topic, group, seen.add)
     until("all records came", lambda: len(seen) == PORTION)
-    expect(group in str(CLIENT.admin.list_consumer_groups()), True, "listed")
-    expect("Stable" in str(CLIENT.admin.describe_consumer_groups([group])), True, "stable")
-    offsets = CLIENT.admin.list_consumer_group_offsets(group)
+    expect(group in str(groups("list")()), True, "listed")
+    expect("Stable" in str(groups("describe")([group])), True, "stable")
+    offsets = CLIENT.admin.list_consumer_group_offsets(group) if OLD else CLIENT.admin.list_group_offsets([group])[group]
     expect(sum(offset.offset for offset in offsets.values()), PORTION, "offsets")
     member.leave()
-    CLIENT.admin.delete_consumer_groups([group])
-    expect(group in str(CLIENT.admin.list_consumer_groups()), False, "listed after")
+    groups("delete")([group])
+    expect(group in str(groups("list")()), False, "listed after")
 
 
 @check("admin adds partitions, lists and deletes topics")
@@ -120,7 +146,7 @@ def admin_topics() -> None:
     topic = fresh_name("topics")
     CLIENT.create_topic(topic, 2)
     CLIENT.admin.create_partitions({topic: NewPartitions(3)})
-    expect(len(CLIENT.admin.describe_topics([topic])[0]["partitions"]), 3, "partitions")
+    until("it has three partitions", lambda: len(CLIENT.admin.describe_topics([topic])[0]["partitions"]) == 3)
     CLIENT.admin.delete_topics([topic])
     until("the topic is gone", lambda: topic not in CLIENT.admin.list_topics())
 
