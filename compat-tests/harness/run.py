@@ -1,9 +1,10 @@
 """Runs the compatibility tests: one real agent, then each client against it, then a table.
 
-    run.py [client…] [--against KAFKA_ADDRESS] [--keep]
+    run.py [client… | all] [--against KAFKA_ADDRESS | --kafka] [--keep]
 
-`--against` tests something that already listens (Apache Kafka, as the oracle of these tests) instead of an agent. The
-agent must still be alive after each client and must exit 0 on SIGTERM at the end.
+Without a client the set that CI has time for; `all` is the whole matrix. `--against` tests something that already
+listens instead of an agent, and `--kafka` an Apache Kafka that it starts (the oracle of these tests). The agent must
+still be alive after each client and must exit 0 on SIGTERM at the end.
 """
 
 import argparse
@@ -17,8 +18,13 @@ from pathlib import Path
 
 from agent_process import ROOT, AgentProcess, raise_open_file_limit
 
-CLIENTS = ("kcat", "confluent", "java", "grpc")
-CLIENT_TIMEOUT_S = 180
+# What CI runs, then the rest of the matrix (scripts/setup.sh --matrix gets it); seconds until a client has failed.
+CI = {"kcat": 180, "confluent": 180, "java": 180, "grpc": 180}
+MATRIX = {"java-groups": 400, "java-3.9": 400, "kafka-tools": 400, "connect": 300, "streams": 240, "franz-go": 180,
+          "sarama": 180, "kafka-go": 240, "kafkajs": 240, "platformatic": 180, "aiokafka": 180, "kafka-python": 180,
+          "kafka-python-2": 180, "rdkafka": 240, "rskafka": 240}
+CLIENTS = {**CI, **MATRIX}
+OURS_ALONE = {"grpc"}
 TESTS = ROOT / "compat-tests"
 
 
@@ -28,11 +34,11 @@ def run_client(client: str, environment: dict[str, str]) -> tuple[int, int, floa
     process = subprocess.Popen([sys.executable, str(TESTS / client / "run.py")], env=environment,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
     try:
-        output, _ = process.communicate(timeout=CLIENT_TIMEOUT_S)
+        output, _ = process.communicate(timeout=CLIENTS[client])
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, 9)  # the session that this function started, and nothing else
         output, _ = process.communicate()
-        output += f"FAIL everything in {CLIENT_TIMEOUT_S} s: timed out\n"
+        output += f"FAIL everything in {CLIENTS[client]} s: timed out\n"
     sys.stdout.write("".join(f"  {line}\n" for line in output.splitlines()))
     passed = sum(line.startswith("ok ") for line in output.splitlines())
     failed = sum(line.startswith("FAIL ") for line in output.splitlines())
@@ -70,38 +76,68 @@ def run_clients(clients: list[str], agent: AgentProcess | None, against: str) ->
     return rows
 
 
-def main() -> int:
-    """Exit code 0 only if every check of every client passed."""
+def start_kafka(folder: Path):
+    """An Apache Kafka as bench/ measures it, whose groups do not wait for more members before their first rebalance."""
+    sys.path.append(str(ROOT / "bench"))
+    from brokers import Kafka, kafka_version
+
+    class Oracle(Kafka):
+        settings = ("group.initial.rebalance.delay.ms=0",)
+
+    kafka = Oracle(folder / "kafka")
+    kafka.start()
+    print(f"Apache Kafka {kafka_version()}, pid {kafka.pid}: {kafka.address}", flush=True)
+    return kafka
+
+
+def parse_options() -> argparse.Namespace:
+    """`clients` is never empty and has known names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clients", nargs="*", help=f"of {', '.join(CLIENTS)}; none means all")
-    parser.add_argument("--against", default="", help="Kafka address of something that runs already")
+    parser.add_argument("clients", nargs="*", help=f"of {', '.join(CLIENTS)}, or all; none means what CI runs")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--against", default="", help="Kafka address of something that runs already")
+    other.add_argument("--kafka", action="store_true", help="start an Apache Kafka (scripts/setup.sh --kafka) and test that")
     parser.add_argument("--keep", action="store_true", help="keep the agent's folder")
     options = parser.parse_args()
-    unknown = set(options.clients) - set(CLIENTS)
+    unknown = set(options.clients) - {*CLIENTS, "all"}
     if unknown:
         parser.error(f"unknown client {', '.join(sorted(unknown))}; there are {', '.join(CLIENTS)}")
+    if "all" in options.clients:
+        options.clients = [client for client in CLIENTS if client not in OURS_ALONE or not (options.kafka or options.against)]
+    options.clients = options.clients or list(CI)
+    return options
+
+
+def main() -> int:
+    """Exit code 0 only if every check of every client passed."""
+    options = parse_options()
     raise_open_file_limit()
     folder = Path(tempfile.mkdtemp(prefix="streamhouse-compat-"))
-    agent = None
+    agent = kafka = None
     try:
+        if options.kafka:
+            kafka = start_kafka(folder)
+            options.against = kafka.address
         if not options.against:
             # Groups of tests are many and small: their first rebalance need not wait 3 s for company.
             agent = AgentProcess(folder, settings={"GROUP_INITIAL_REBALANCE_DELAY_MS": "100"})
             agent.start()
             print(f"agent {agent.pid}: kafka {agent.kafka}, grpc {agent.grpc}, ready in {agent.ready_ms:.0f} ms")
-        rows = run_clients(options.clients or list(CLIENTS), agent, options.against)
+        rows = run_clients(options.clients, agent, options.against)
         if agent and any(row[2] for row in rows):
             print(f"== end of the agent's log\n{agent.log_end(40)}")
     finally:
         if agent and agent.is_alive():
             agent.kill()
+        if kafka:
+            kafka.kill()
         if options.keep:
             print(f"kept {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
-    print(f"\n{'client':<14}{'passed':>8}{'failed':>8}{'seconds':>9}")
+    print(f"\n{'client':<16}{'passed':>8}{'failed':>8}{'seconds':>9}")
     for client, passed, failed, seconds in rows:
-        print(f"{client:<14}{passed:>8}{failed:>8}{seconds:>9.1f}")
+        print(f"{client:<16}{passed:>8}{failed:>8}{seconds:>9.1f}")
     return 1 if any(row[2] for row in rows) else 0
 
 

@@ -1,0 +1,3 @@
+module compat/go-checks
+
+go 1.25
