@@ -8,6 +8,7 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use crate::connection::Addresses;
+use crate::fetch_sessions::FetchSessions;
 
 /// What the operations bit field says where nobody asked for it.
 pub(crate) const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
@@ -21,6 +22,7 @@ pub(crate) const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 pub(crate) struct Context {
     pub(crate) broker: Broker,
     pub(crate) organization: OrganizationId,
+    pub(crate) sessions: FetchSessions,
     /// Where the client connected to.
     local: SocketAddr,
 }
@@ -35,8 +37,8 @@ pub(crate) struct Endpoint {
 }
 
 impl Context {
-    pub(crate) fn new(broker: Broker, addresses: Addresses) -> Self {
-        Self { broker, organization: OrganizationId::DEFAULT, local: addresses.local }
+    pub(crate) fn new(broker: Broker, sessions: FetchSessions, addresses: Addresses) -> Self {
+        Self { broker, organization: OrganizationId::DEFAULT, sessions, local: addresses.local }
     }
 
     /// A topic by name.

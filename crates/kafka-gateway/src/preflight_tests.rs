@@ -4,10 +4,14 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest,
-    DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeTopicPartitionsRequest, FetchRequest,
-    FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
-    ProduceRequest,
+    AlterClientQuotasRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest,
+    ApiKey, ApiVersionsRequest, CreateAclsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteAclsRequest,
+    DeleteRecordsRequest, DeleteTopicsRequest, DescribeAclsRequest, DescribeClientQuotasRequest,
+    DescribeClusterRequest, DescribeConfigsRequest, DescribeLogDirsRequest, DescribeProducersRequest,
+    DescribeTopicPartitionsRequest, DescribeUserScramCredentialsRequest, ElectLeadersRequest, FetchRequest,
+    FindCoordinatorRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, ListConfigResourcesRequest,
+    ListOffsetsRequest, ListPartitionReassignmentsRequest, ListTransactionsRequest, MetadataRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable};
 use rand::rngs::SmallRng;
@@ -159,9 +163,25 @@ fn decoded(key: ApiKey, body: &mut Bytes, version: i16) -> Option<BytesMut> {
         ApiKey::DeleteRecords => through::<DeleteRecordsRequest>(body, version),
         ApiKey::InitProducerId => through::<InitProducerIdRequest>(body, version),
         ApiKey::OffsetForLeaderEpoch => through::<OffsetForLeaderEpochRequest>(body, version),
+        ApiKey::DescribeAcls => through::<DescribeAclsRequest>(body, version),
+        ApiKey::CreateAcls => through::<CreateAclsRequest>(body, version),
+        ApiKey::DeleteAcls => through::<DeleteAclsRequest>(body, version),
         ApiKey::DescribeConfigs => through::<DescribeConfigsRequest>(body, version),
+        ApiKey::AlterConfigs => through::<AlterConfigsRequest>(body, version),
+        ApiKey::AlterReplicaLogDirs => through::<AlterReplicaLogDirsRequest>(body, version),
+        ApiKey::DescribeLogDirs => through::<DescribeLogDirsRequest>(body, version),
         ApiKey::CreatePartitions => through::<CreatePartitionsRequest>(body, version),
+        ApiKey::ElectLeaders => through::<ElectLeadersRequest>(body, version),
+        ApiKey::IncrementalAlterConfigs => through::<IncrementalAlterConfigsRequest>(body, version),
+        ApiKey::AlterPartitionReassignments => through::<AlterPartitionReassignmentsRequest>(body, version),
+        ApiKey::ListPartitionReassignments => through::<ListPartitionReassignmentsRequest>(body, version),
+        ApiKey::DescribeClientQuotas => through::<DescribeClientQuotasRequest>(body, version),
+        ApiKey::AlterClientQuotas => through::<AlterClientQuotasRequest>(body, version),
+        ApiKey::DescribeUserScramCredentials => through::<DescribeUserScramCredentialsRequest>(body, version),
         ApiKey::DescribeCluster => through::<DescribeClusterRequest>(body, version),
+        ApiKey::DescribeProducers => through::<DescribeProducersRequest>(body, version),
+        ApiKey::ListTransactions => through::<ListTransactionsRequest>(body, version),
+        ApiKey::ListConfigResources => through::<ListConfigResourcesRequest>(body, version),
         ApiKey::DescribeTopicPartitions => through::<DescribeTopicPartitionsRequest>(body, version),
         key => panic!("{key:?} has no decoder here"),
     }
