@@ -10,6 +10,7 @@ mod breakdown;
 mod cancellation;
 mod cold_reads;
 mod crowds;
+mod described;
 mod fetching;
 mod followers;
 mod gated_store;
