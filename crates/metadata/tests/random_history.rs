@@ -2,23 +2,24 @@
 
 mod postgres_server;
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use metadata::{
-    FoundObject, LaneReport, LogStartMove, MemoryStore, MetadataStore, NewRange, RangesReplacement, SegmentRef,
-    SegmentRewrite, Segments, Sessions, SnapshotAt, SqliteOptions, SqliteStore,
+    AlterTopicConfigsError, CoordinatorChange, CoordinatorKey, CoordinatorWrite, Coordinators, FoundObject, LaneReport,
+    LogStartMove, MemoryStore, MetadataStore, NewRange, RangesReplacement, SegmentRef, SegmentRewrite, Segments,
+    Sessions, SnapshotAt, SqliteOptions, SqliteStore,
     conformance::fixture::{key, new_topic, object_key, range, reference, registration, segment, topic_id},
 };
 use postgres_server::Way;
-use rand::{Rng, SeedableRng, rngs::SmallRng};
+use rand::{Rng, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
 use segment::{OrganizationId, PartitionKey, REWRITE_SEQUENCE_BASE, SessionId};
 
 const HISTORIES: u64 = 40;
-const STEPS: usize = 150;
+const STEPS: usize = 190;
 /// Steps choose among this many of the latest topics.
 const TOPICS: u32 = 4;
 /// Outcomes that are counted, so that histories say something.
-const COUNTED: [&str; 3] = ["Accepted", "Done", "Stale"];
+const COUNTED: [&str; 5] = ["Accepted", "Done", "Stale", "Written", "SequenceMismatch"];
 
 /// One step, drawn before it is applied, so that both stores get the same.
 #[derive(Clone, Debug)]
@@ -41,6 +42,9 @@ enum Step {
     MoveLogStarts { session: i64, moves: Vec<MoveStep>, rows_max: u32 },
     Replace { session: i64, number: i64, replacements: Vec<ReplaceStep> },
     ResolveRewrite { session: i64, number: i64 },
+    Write { session: i64, writes: Vec<WriteStep> },
+    Rows { topic: u32, partition: i32, after: Option<CoordinatorKey>, limit: u32 },
+    Alter { topic: u32, expected: u8, configs: u8 },
     Changes { everything: bool },
     Read { topic: u32, partition: i32, from: i64 },
 }
@@ -75,10 +79,20 @@ struct ReplaceStep {
     snapshot: Option<i64>,
 }
 
+#[derive(Clone, Debug)]
+struct WriteStep {
+    topic: u32,
+    partition: i32,
+    epoch: i32,
+    sequence: i64,
+    /// Owner, kind and item, and whether the row is kept.
+    changes: Vec<(u8, i16, u8, bool)>,
+}
+
 /// `created` counts the topics so far: an id is used once, and steps go to the latest ones.
 fn draw(rng: &mut SmallRng, created: &mut u32) -> Step {
     let (topic, session) = (rng.random_range(created.saturating_sub(TOPICS)..*created), rng.random_range(1..12));
-    match rng.random_range(0..100) {
+    match rng.random_range(0..110) {
         0..4 => Step::Open(rng.random_range(0..3)),
         4..9 => {
             let lane = LaneReport { stuck: rng.random_bool(0.5), proofs: rng.random_range(0..9) };
@@ -121,6 +135,13 @@ fn draw(rng: &mut SmallRng, created: &mut u32) -> Step {
         91 => Step::Collect { session, limit: rng.random_range(1..5) },
         92 => Step::ResolveRewrite { session, number: rng.random_range(0..40) },
         93 => Step::Changes { everything: rng.random_bool(0.1) },
+        94 => Step::Alter { topic, expected: rng.random_range(0..3), configs: rng.random_range(0..3) },
+        95..102 => draw_writes(rng, session, topic),
+        102..104 => {
+            let after =
+                rng.random_bool(0.7).then(|| draw_row(rng)).map(|(owner, kind, item, _)| row(owner, kind, item));
+            Step::Rows { topic, partition: rng.random_range(0..4), after, limit: rng.random_range(0..5) }
+        }
         _ => Step::Read { topic, partition: rng.random_range(0..4), from: rng.random_range(0..8) },
     }
 }
@@ -149,6 +170,25 @@ fn draw_replacements(rng: &mut SmallRng, session: i64, topic: u32) -> Step {
     Step::Replace { session, number: rng.random_range(0..40), replacements }
 }
 
+fn draw_writes(rng: &mut SmallRng, session: i64, topic: u32) -> Step {
+    let mut step = |_| {
+        let changes = (0..rng.random_range(0..6)).map(|_| draw_row(rng)).collect();
+        let (partition, epoch) = (rng.random_range(0..3), rng.random_range(0..3));
+        WriteStep { topic, partition, epoch, sequence: rng.random_range(0..3), changes }
+    };
+    Step::Write { session, writes: (0..3).map(&mut step).collect() }
+}
+
+fn draw_row(rng: &mut SmallRng) -> (u8, i16, u8, bool) {
+    (rng.random_range(0..3), rng.random_range(-1..2), rng.random_range(0..3), rng.random_bool(0.6))
+}
+
+/// Names whose order is not that of any language.
+fn row(owner: u8, kind: i16, item: u8) -> CoordinatorKey {
+    let owner = ["", "b", "A\0ä"][usize::from(owner)].to_owned();
+    CoordinatorKey { owner, kind, item: [&b""[..], b"\xff", b"\0\x80"][usize::from(item)].into() }
+}
+
 /// The session that holds a partition's lease, and its epoch.
 async fn holder(model: &MemoryStore, key: PartitionKey) -> Option<(i64, i32)> {
     for agent in model.list_agents().await.expect("list") {
@@ -159,7 +199,12 @@ async fn holder(model: &MemoryStore, key: PartitionKey) -> Option<(i64, i32)> {
     None
 }
 
-/// Lets most changes of logs hit: by the leader, under its epoch, on rows that are there.
+/// The number whose [`topic_id`] it is.
+fn topic_number(key: PartitionKey) -> u32 {
+    u32::try_from(key.topic_id.0.as_u128() & u128::from(u32::MAX)).expect("32 bits")
+}
+
+/// Lets most changes of logs and rows hit: by the leader, under its epoch, on rows that are there.
 async fn aim_behind(model: &MemoryStore, step: &mut Step, rng: &mut SmallRng) {
     match step {
         Step::MoveLogStarts { session, moves, .. } => {
@@ -193,6 +238,22 @@ async fn aim_behind(model: &MemoryStore, step: &mut Step, rng: &mut SmallRng) {
                 step.replaced = some.iter().map(|row| row.base_offset).collect();
                 step.ends = vec![head.base_offset, last.next_offset];
                 step.snapshot = step.snapshot.map(|_| last.next_offset);
+            }
+        }
+        Step::Write { session, writes } => {
+            for step in writes {
+                if rng.random_bool(0.1) {
+                    continue;
+                }
+                let changes = model.changes_since(0).await.expect("read");
+                let Some(lease) = changes.leases.choose(rng) else { continue };
+                let Some(holder) = lease.session else { continue };
+                (*session, step.epoch) = (holder.0, lease.leader_epoch);
+                (step.topic, step.partition) = (topic_number(lease.key), lease.key.partition);
+                let sequence = model.coordinator_sequence(holder, lease.key, step.epoch).await.expect("read");
+                if rng.random_bool(0.8) {
+                    step.sequence = sequence.unwrap_or(0);
+                }
             }
         }
         _ => {}
@@ -313,6 +374,31 @@ async fn coordinate(store: &dyn MetadataStore, step: Step, version: &mut i64) ->
             let segment = SegmentRef { lane_sequence, object_key, organization };
             write!(said, "{:?}", store.resolve_commit(SessionId(session), &[segment]).await)
         }
+        Step::Write { session, writes } => {
+            let session = SessionId(session);
+            let sent: Vec<_> = writes.iter().map(to_write).collect();
+            let outcomes = store.write_coordinators(session, &sent).await;
+            let mut after = Vec::new();
+            for write in &sent {
+                after.push(store.coordinator_sequence(session, write.partition, write.leader_epoch).await);
+                after
+                    .push(store.coordinator_rows(write.partition, None, 100).await.map(|rows| Some(rows.len() as i64)));
+            }
+            write!(said, "{outcomes:?} {after:?}")
+        }
+        Step::Rows { topic, partition, after, limit } => {
+            write!(said, "{:?}", store.coordinator_rows(key(topic, partition), after.as_ref(), limit).await)
+        }
+        Step::Alter { topic, expected, configs } => {
+            let (organization, topic) = (OrganizationId::DEFAULT, topic_id(topic));
+            let (expected, configs) = (to_configs(expected), to_configs(configs));
+            let altered = store.alter_topic_configs(organization, topic, &expected, &configs);
+            let altered = altered.await.map(|row| row.configs).map_err(|error| match error {
+                AlterTopicConfigsError::Changed(row) => format!("now {:?}", row.configs),
+                other => format!("{other:?}"),
+            });
+            write!(said, "{altered:?}")
+        }
         Step::Changes { everything } => {
             let mut changes = store.changes_since(if everything { 0 } else { *version }).await.expect("read");
             *version = changes.version;
@@ -335,6 +421,25 @@ fn to_segment(session: i64, lane: i64, ranges: &[RangeStep]) -> metadata::Segmen
         row
     });
     segment(SessionId(session), lane, ranges.collect())
+}
+
+fn to_write(step: &WriteStep) -> CoordinatorWrite {
+    let changes = step.changes.iter().zip(0..).map(|(&(owner, kind, item, is_kept), number)| CoordinatorChange {
+        key: row(owner, kind, item),
+        value: is_kept.then(|| format!("{}/{number}", step.sequence).into()),
+    });
+    CoordinatorWrite {
+        partition: key(step.topic, step.partition),
+        leader_epoch: step.epoch,
+        sequence: step.sequence,
+        changes: changes.collect(),
+    }
+}
+
+/// 0 is what topics are created with.
+fn to_configs(number: u8) -> BTreeMap<String, String> {
+    let value = if number == 0 { 1_000 } else { i32::from(number) };
+    BTreeMap::from([("retention.ms".to_owned(), value.to_string())])
 }
 
 fn to_snapshot(as_of_offset: Option<i64>) -> Option<SnapshotAt> {
@@ -434,7 +539,7 @@ async fn random_histories_have_the_same_outcomes_in_all_stores() {
             );
             for (count, word) in counts.iter_mut().zip(COUNTED) {
                 *count += match step {
-                    Step::Commit { .. } | Step::MoveLogStarts { .. } | Step::Replace { .. } => {
+                    Step::Commit { .. } | Step::MoveLogStarts { .. } | Step::Replace { .. } | Step::Write { .. } => {
                         model.matches(word).count()
                     }
                     _ => 0,

@@ -3,8 +3,8 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use metadata::{
-    Claim, LaneReport, MetadataStore, OpenError, RangeOutcome, Segments, Sessions, SqliteOptions, SqliteStore,
-    StoreError, Topics,
+    Claim, Coordinators, LaneReport, MetadataStore, OpenError, RangeOutcome, Segments, Sessions, SqliteOptions,
+    SqliteStore, StoreError, Topics,
     conformance::fixture::{acquire, commit, found, key, leased, open as open_session, range, reference, segment},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
@@ -245,6 +245,7 @@ async fn a_database_of_schema_3_is_brought_up_to_date_and_its_empty_segments_are
     assert_eq!(garbage, [found(session, 1), found(session, 2)], "the empty one, then the tombstone");
     assert_eq!(store.claim_objects(next, &[found(session, 0)]).await.expect("claimed"), [Claim::Referenced]);
     assert_eq!(acquire(&store, next, &[key(1, 0)]).await[0].next_offset, 10);
+    assert_eq!(store.coordinator_sequence(next, key(1, 0), 1).await.expect("read"), Some(0));
     store.close().await;
 }
 

@@ -73,9 +73,9 @@ impl Coordinators for SqliteStore {
     ) -> Result<Vec<CoordinatorOutcome>, StoreError> {
         let first = check(writes)?;
         let writes = writes.to_vec();
-        self.transact_directly(move |connection| {
+        self.commit(move |connection| {
             require_active(connection, session)?;
-            let outcomes = writes.iter().zip(first).map(|(write, is_first)| match is_first {
+            let outcomes = writes.iter().zip(&first).map(|(write, is_first)| match is_first {
                 true => write_coordinator(connection, session, write),
                 false => Ok(CoordinatorOutcome::SequenceMismatch),
             });

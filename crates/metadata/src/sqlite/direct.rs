@@ -1,6 +1,6 @@
 //! The connection that is called directly, on the writer's thread: a statement costs itself, not a hop between threads.
 //!
-//! Segment commits use it, and whatever touches many rows: it holds commits up for less time. An error before COMMIT means that
+//! Segment commits and writes of coordinators use it, and whatever touches many rows: it holds commits up for less time. An error before COMMIT means that
 //! nothing happened; what one of COMMIT itself means, [`commit_error`] says.
 
 use std::path::PathBuf;

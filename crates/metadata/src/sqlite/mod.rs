@@ -11,6 +11,7 @@ mod commit;
 mod coordinators;
 mod direct;
 mod garbage;
+mod joined;
 mod log_changes;
 mod open;
 mod purge;
@@ -103,7 +104,18 @@ impl SqliteStore {
         answer.await.map_err(|_| StoreError::Unknown("the metadata writer stopped".into()))?
     }
 
-    /// The same on the connection that is called directly, for what touches many rows.
+    /// Runs one transaction in the line of commits, and waits for it. `body` writes nothing before it answers `Fenced`, and
+    /// may be run again.
+    async fn commit<T: Send + 'static>(
+        &self,
+        body: impl FnMut(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.writer.commit(joined::commit(body, reply)).await?;
+        answer.await.map_err(|_| StoreError::Unknown("the metadata writer stopped".into()))?
+    }
+
+    /// Runs one background transaction on the connection that is called directly, for what touches many rows.
     async fn transact_directly<T: Send + 'static>(
         &self,
         body: impl FnOnce(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,

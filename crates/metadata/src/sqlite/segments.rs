@@ -5,11 +5,10 @@ use bytes::Bytes;
 use futures::FutureExt;
 use segment::{Offset, OrganizationId, PartitionKey, REWRITE_SEQUENCE_BASE, SessionId, TimestampMs};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
-use tokio::sync::oneshot;
 
 use super::{
-    SqliteStore, column, database_clock, direct::require_active, garbage, key_columns, not_committed,
-    sessions::is_active, topic_bytes, writer::CommitRequest,
+    SqliteStore, column, commit, database_clock, direct::require_active, garbage, key_columns, not_committed,
+    sessions::is_active, topic_bytes,
 };
 use crate::{
     Claim, CommitOutcome, CommittedRange, FoundObject, LastSegment, ProducerHistory, RangeRow, Resolution,
@@ -23,9 +22,8 @@ impl Segments for SqliteStore {
         session: SessionId,
         segments: &[SegmentCommit],
     ) -> Result<CommitOutcome, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        self.writer.commit(CommitRequest { session, segments: segments.to_vec(), reply }).await?;
-        answer.await.map_err(|_| StoreError::Unknown("the metadata writer stopped".into()))?
+        let segments = segments.to_vec();
+        self.commit(move |connection| commit::commit(connection, session, &segments)).await
     }
 
     async fn resolve_commit(&self, session: SessionId, segments: &[SegmentRef]) -> Result<Vec<Resolution>, StoreError> {

@@ -1,8 +1,9 @@
 //! The writer: one thread, one transaction at a time.
 //!
-//! Requests come over two bounded queues; segment commits are taken first. They run on the thread itself, over a connection
-//! that is called directly ([`direct`](super::direct)), and so does what touches many rows; all other transactions go through sqlx,
-//! whose connection has a thread of its own. Nothing
+//! Requests come over two bounded queues; commits (of segments, and of coordinators' rows) are taken first, all that wait
+//! together ([`joined`](super::joined)). They run on the thread itself, over a connection that is called directly
+//! ([`direct`](super::direct)), and so does what touches many rows; all other transactions go through sqlx, whose connection
+//! has a thread of its own. Nothing
 //! here is ever cancelled: `select!` stands around the queues only, never around a database call. After any error the
 //! transaction is rolled back, and where that fails, or the outcome of a COMMIT is open, the connection is closed and
 //! opened anew.
@@ -14,34 +15,31 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use segment::SessionId;
 use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
-use super::{LOCKED_OUT_OR_FULL, OpenError, checkpoint, commit, direct::Direct, not_committed, open, primary_code};
-use crate::{CommitOutcome, SegmentCommit, StoreError};
+use super::{
+    LOCKED_OUT_OR_FULL, OpenError, checkpoint,
+    direct::Direct,
+    joined::{self, Commit},
+    not_committed, open, primary_code,
+};
+use crate::StoreError;
 
-/// Commits that may wait in line; a lane has one in flight.
+/// Commits that may wait in line; a lane has one in flight, and so have all coordinators together.
 const COMMITS_WAITING_MAX: usize = 64;
 /// Other transactions that may wait in line.
 const JOBS_WAITING_MAX: usize = 256;
 /// A background transaction.
 pub(super) type Job = Box<dyn for<'w> FnOnce(&'w mut Writer) -> BoxFuture<'w, ()> + Send>;
 
-/// A segment commit with the place for its answer.
-pub(super) struct CommitRequest {
-    pub(super) session: SessionId,
-    pub(super) segments: Vec<SegmentCommit>,
-    pub(super) reply: oneshot::Sender<Result<CommitOutcome, StoreError>>,
-}
-
 /// The way to the writer.
 #[derive(Debug)]
 pub(super) struct WriterHandle {
-    commits: mpsc::Sender<CommitRequest>,
+    commits: mpsc::Sender<Box<dyn Commit>>,
     jobs: mpsc::Sender<Job>,
     stop: watch::Sender<bool>,
 }
@@ -51,8 +49,8 @@ impl WriterHandle {
         self.jobs.send(job).await.map_err(|_| closed())
     }
 
-    pub(super) async fn commit(&self, request: CommitRequest) -> Result<(), StoreError> {
-        self.commits.send(request).await.map_err(|_| closed())
+    pub(super) async fn commit(&self, commit: Box<dyn Commit>) -> Result<(), StoreError> {
+        self.commits.send(commit).await.map_err(|_| closed())
     }
 
     /// Lets the tasks finish what is queued, then end.
@@ -114,7 +112,7 @@ pub(super) struct Writer {
 impl Writer {
     async fn run(
         mut self,
-        mut commits: mpsc::Receiver<CommitRequest>,
+        mut commits: mpsc::Receiver<Box<dyn Commit>>,
         mut jobs: mpsc::Receiver<Job>,
         mut stopped: watch::Receiver<bool>,
         lock: Arc<open::FileLock>,
@@ -123,11 +121,11 @@ impl Writer {
         while commits_open || jobs_open {
             tokio::select! {
                 biased;
-                request = commits.recv(), if commits_open => match request {
-                    Some(CommitRequest { session, segments, reply }) => {
-                        // The caller may be gone; `resolve_commit` will tell whoever asks.
-                        let commit = |connection: &_| commit::commit(connection, session, &segments);
-                        let _ = reply.send(self.direct.transaction(commit));
+                commit = commits.recv(), if commits_open => match commit {
+                    Some(commit) => {
+                        let mut waiting = vec![commit];
+                        waiting.extend(std::iter::from_fn(|| commits.try_recv().ok()).take(COMMITS_WAITING_MAX));
+                        joined::run_all(&mut self.direct, waiting);
                     }
                     None => commits_open = false,
                 },

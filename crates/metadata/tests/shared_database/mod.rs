@@ -3,6 +3,8 @@
 //! A transaction that is to be met half-way is held open on a connection of the test's own. The stores get to the database
 //! by the way that the test binary says.
 
+mod coordinators;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
