@@ -141,14 +141,26 @@ async fn route(call: Call) -> Result<InFlight, Refused> {
         ApiKey::OffsetForLeaderEpoch => {
             later(call, false, h::offset_for_leader_epoch::handle, h::offset_for_leader_epoch::has_error)
         }
+        ApiKey::DescribeConfigs => later(call, false, h::describe_configs::handle, h::describe_configs::has_error),
+        ApiKey::CreatePartitions => later(call, true, h::create_partitions::handle, h::create_partitions::has_error),
+        ApiKey::DescribeCluster => later(call, false, h::describe_cluster::handle, |response| response.error_code != 0),
+        ApiKey::DescribeTopicPartitions => {
+            later(call, false, h::describe_topic_partitions::handle, h::describe_topic_partitions::has_error)
+        }
+        _ => route_admin(call),
+    }
+}
+
+/// What administrators ask of a cluster beyond its topics.
+fn route_admin(call: Call) -> Result<InFlight, Refused> {
+    use handlers as h;
+    match call.api.key {
         ApiKey::DescribeAcls => later(call, false, h::acls::describe, |_| true),
         ApiKey::CreateAcls => later(call, false, h::acls::create, |_| true),
         ApiKey::DeleteAcls => later(call, false, h::acls::delete, |_| true),
-        ApiKey::DescribeConfigs => later(call, false, h::describe_configs::handle, h::describe_configs::has_error),
         ApiKey::AlterConfigs => later(call, true, h::alter_configs::handle, h::alter_configs::has_error),
         ApiKey::AlterReplicaLogDirs => later(call, false, h::log_dirs::alter, h::log_dirs::alter_has_error),
         ApiKey::DescribeLogDirs => later(call, false, h::log_dirs::describe, h::log_dirs::describe_has_error),
-        ApiKey::CreatePartitions => later(call, true, h::create_partitions::handle, h::create_partitions::has_error),
         ApiKey::ElectLeaders => later(call, false, h::elect_leaders::handle, h::elect_leaders::has_error),
         ApiKey::IncrementalAlterConfigs => {
             later(call, true, h::alter_configs::handle_incremental, h::alter_configs::incremental_has_error)
@@ -165,16 +177,12 @@ async fn route(call: Call) -> Result<InFlight, Refused> {
             let handler = h::describe_user_scram_credentials::handle;
             later(call, false, handler, h::describe_user_scram_credentials::has_error)
         }
-        ApiKey::DescribeCluster => later(call, false, h::describe_cluster::handle, |response| response.error_code != 0),
         ApiKey::DescribeProducers => {
             later(call, false, h::describe_producers::handle, h::describe_producers::has_error)
         }
         ApiKey::ListTransactions => later(call, false, h::list_transactions::handle, |_| false),
         ApiKey::ListConfigResources => {
             later(call, false, h::list_config_resources::handle, |response| response.error_code != 0)
-        }
-        ApiKey::DescribeTopicPartitions => {
-            later(call, false, h::describe_topic_partitions::handle, h::describe_topic_partitions::has_error)
         }
         key => Err(Refused::UnknownApi(key as i16)), // not in the version table
     }

@@ -22,14 +22,16 @@ async fn two_agents(rig: &Rig) -> (Broker, Broker, std::sync::Arc<Topic>) {
     let first = rig.start().await;
     let second = rig.start_with(BrokerSettings::for_tests("b")).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    for number in 0..20 {
+    let mut number = 0;
+    loop {
         let topic = create(&first, &format!("t{number}"), 1).await;
         let leader = first.partition_leader(topic.topic_id, 0).map(|(agent, _)| agent.session);
         if leader == Some(first.session()) {
             return (first, second, topic);
         }
+        number += 1;
+        assert!(number < 20, "one of twenty topics is led by either agent");
     }
-    panic!("one of twenty topics is led by either agent");
 }
 
 #[tokio::test(start_paused = true)]

@@ -62,6 +62,13 @@ fn closed() -> Vec<(&'static str, Bytes)> {
         ("ApiVersions 3 without a name", request(ApiKey::ApiVersions, 3, 2, &[])),
         ("ApiVersions 3 with null names", request(ApiKey::ApiVersions, 3, 2, &[0, 0, 0])),
     ];
+    rows.extend(versions_and_counts());
+    rows
+}
+
+/// Versions that are not served, and counts that no frame can hold.
+fn versions_and_counts() -> Vec<(&'static str, Bytes)> {
+    let mut rows = Vec::new();
     let above =
         [(0, 14), (1, 19), (2, 11), (3, 14), (10, 7), (19, 8), (20, 7), (21, 3), (22, 6), (23, 5), (32, 5), (37, 4)];
     let admin_above = [
