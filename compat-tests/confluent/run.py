@@ -8,9 +8,11 @@ import time
 from dataclasses import dataclass, field
 
 from confluent_kafka import (OFFSET_BEGINNING, OFFSET_END, TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, Consumer,
-                             IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicCollection,
+                             ElectionType, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicCollection,
                              TopicPartition)
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType
+from confluent_kafka.admin import (AclBinding, AclOperation, AclPermissionType, AdminClient, AlterConfigOpType,
+                                   ConfigEntry, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourcePatternType,
+                                   ResourceType)
 
 import in_groups  # noqa: F401, registers its checks
 from checks import KAFKA, check, expect, fresh_name, run_checks
@@ -169,6 +171,42 @@ def describe_broker_configs() -> None:
     node = ADMIN.describe_cluster(request_timeout=WAIT_S).result(WAIT_S).controller.id
     resource = ConfigResource(ResourceType.BROKER, str(node))
     assert ADMIN.describe_configs([resource], request_timeout=WAIT_S)[resource].result(WAIT_S)
+
+
+@check("topic configs are altered one by one, and hold at once")
+def alter_topic_configs() -> None:
+    topic = create_topic(config={"segment.ms": "12345678"})
+
+    def altered(*changes: tuple[str, AlterConfigOpType, str | None]) -> int:
+        entries = [ConfigEntry(name, value, incremental_operation=kind) for name, kind, value in changes]
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+        return error_code(ADMIN.incremental_alter_configs([resource], request_timeout=WAIT_S)[resource])
+
+    expect(altered(("max.message.bytes", AlterConfigOpType.SET, "1000"), ("segment.ms", AlterConfigOpType.DELETE, None),
+                   ("cleanup.policy", AlterConfigOpType.APPEND, "compact")), KafkaError.NO_ERROR)
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    configs = ADMIN.describe_configs([resource], request_timeout=WAIT_S)[resource].result(WAIT_S)
+    expect([configs[name].value for name in ("max.message.bytes", "cleanup.policy")], ["1000", "delete,compact"])
+    assert configs["segment.ms"].is_default, "segment.ms is not the default again"
+    delivered, sender = Delivered(), producer(linger_ms=0)
+    sender.produce(topic, bytes(2000), key=b"k", partition=0, on_delivery=delivered)
+    sender.flush(WAIT_S)
+    expect(delivered.errors, [KafkaError.MSG_SIZE_TOO_LARGE])
+    expect(altered(("cleanup.policy", AlterConfigOpType.SUBTRACT, "compact")), KafkaError.NO_ERROR)
+    for name, kind, value in (("no.such.config", AlterConfigOpType.SET, "1"), ("retention.ms", AlterConfigOpType.SET, "soon"),
+                              ("retention.ms", AlterConfigOpType.APPEND, "1")):
+        expect(altered((name, kind, value)), KafkaError.INVALID_CONFIG, f"{name} {kind}")
+
+
+@check("no election is needed, there is no authorizer, and nobody has credentials")
+def admin_answers() -> None:
+    partition = TopicPartition(create_topic(), 0)
+    elected = ADMIN.elect_leaders(ElectionType.PREFERRED, [partition]).result(WAIT_S)
+    expect(elected[partition].code(), KafkaError.ELECTION_NOT_NEEDED)
+    acl = AclBinding(ResourceType.TOPIC, "t", ResourcePatternType.LITERAL, "User:u", "*", AclOperation.READ,
+                     AclPermissionType.ALLOW)
+    expect(error_code(ADMIN.create_acls([acl], request_timeout=WAIT_S)[acl]), KafkaError.SECURITY_DISABLED)
+    expect(ADMIN.describe_user_scram_credentials(request_timeout=WAIT_S).result(WAIT_S), {})
 
 
 @check("a deleted topic is gone, and can be created again empty")

@@ -58,7 +58,7 @@ public final class CompatClient {
     private static Admin admin;
     private static int names;
 
-    private interface Check {
+    interface Check {
         void run() throws Exception;
     }
 
@@ -87,6 +87,7 @@ public final class CompatClient {
         checks.put("admin adds partitions", CompatClient::createPartitions);
         checks.put("admin deletes topics, and the same name gets a new id", CompatClient::deleteTopics);
         checks.put("admin lists offsets by every spec", CompatClient::listOffsets);
+        CompatAdmin.addTo(checks, admin);
         checks.put("admin describes features", () -> need(get(admin.describeFeatures().featureMetadata()) != null, "none"));
         for (String codec : List.of("none", "gzip", "snappy", "lz4", "zstd")) {
             checks.put("a default producer's " + codec + " records come back in order", () -> produceAndConsume(codec));
@@ -111,7 +112,7 @@ public final class CompatClient {
         } catch (Exception | AssertionError error) {
             Throwable cause = error instanceof ExecutionException ? error.getCause() : error;
             String where = Arrays.stream(error.getStackTrace()).filter(f -> f.getFileName() != null
-                && f.getFileName().startsWith("CompatClient")).skip(error instanceof AssertionError ? 1 : 0)
+                && f.getFileName().startsWith("Compat")).skip(error instanceof AssertionError ? 1 : 0)
                 .map(f -> f.getMethodName() + ":" + f.getLineNumber()).findFirst().orElse("?");
             System.out.println("FAIL " + sentence + ": " + String.valueOf(cause).replace('\n', ' ') + " (" + where + ")");
             return false;
@@ -120,19 +121,19 @@ public final class CompatClient {
 
     // --- what the checks are written with
 
-    private static void expect(Object actual, Object wanted, String what) {
+    static void expect(Object actual, Object wanted, String what) {
         if (!Objects.equals(actual, wanted)) throw new AssertionError(what + ": " + actual + ", expected " + wanted);
     }
 
-    private static void need(boolean condition, String what) {
+    static void need(boolean condition, String what) {
         if (!condition) throw new AssertionError(what);
     }
 
-    private static <T> T get(Future<T> future) throws Exception {
+    static <T> T get(Future<T> future) throws Exception {
         return future.get(WAIT_S, TimeUnit.SECONDS);
     }
 
-    private static void expectError(Class<? extends Exception> wanted, Future<?> future, String what) throws Exception {
+    static void expectError(Class<? extends Exception> wanted, Future<?> future, String what) throws Exception {
         try {
             get(future);
         } catch (ExecutionException error) {
@@ -142,24 +143,24 @@ public final class CompatClient {
         throw new AssertionError(what + ": succeeded, expected " + wanted.getName());
     }
 
-    private static String freshName(String purpose) {
+    static String freshName(String purpose) {
         return purpose + "-" + ProcessHandle.current().pid() + "-" + System.currentTimeMillis() + "-" + ++names;
     }
 
-    private static String createTopic(int partitions, Map<String, String> configs) throws Exception {
+    static String createTopic(int partitions, Map<String, String> configs) throws Exception {
         String name = freshName("java");
         get(admin.createTopics(Set.of(new NewTopic(name, Optional.of(partitions), Optional.empty()).configs(configs))).all());
         return name;
     }
 
-    private static KafkaProducer<byte[], byte[]> producer(Map<String, Object> settings) {
+    static KafkaProducer<byte[], byte[]> producer(Map<String, Object> settings) {
         Map<String, Object> all = new HashMap<>(Map.of("bootstrap.servers", address, "delivery.timeout.ms", 20000,
             "request.timeout.ms", 10000, "max.block.ms", 15000));
         all.putAll(settings);
         return new KafkaProducer<>(all, new ByteArraySerializer(), new ByteArraySerializer());
     }
 
-    private static KafkaConsumer<byte[], byte[]> consumer(Map<String, Object> settings) {
+    static KafkaConsumer<byte[], byte[]> consumer(Map<String, Object> settings) {
         Map<String, Object> all = new HashMap<>(Map.of("bootstrap.servers", address, "auto.offset.reset", "none",
             "enable.auto.commit", false, "default.api.timeout.ms", 20000));
         all.putAll(settings);
@@ -185,7 +186,7 @@ public final class CompatClient {
         return readAll(List.of(new TopicPartition(topic, 0)));
     }
 
-    private static byte[] bytes(String text) {
+    static byte[] bytes(String text) {
         return text == null ? null : text.getBytes(StandardCharsets.UTF_8);
     }
 
@@ -197,7 +198,7 @@ public final class CompatClient {
         return new ProducerRecord<>(topic, 0, timestamp, bytes(key), bytes(value));
     }
 
-    private static void send(String topic, String... values) throws Exception {
+    static void send(String topic, String... values) throws Exception {
         try (KafkaProducer<byte[], byte[]> producer = producer(Map.of())) {
             for (String value : values) get(producer.send(record(topic, null, value, null)));
         }

@@ -251,7 +251,8 @@ impl Broker {
     /// All configs of this agent as a Kafka broker, by name.
     #[must_use]
     pub fn broker_configs(&self) -> Vec<ConfigEntry> {
-        topic_config::describe_broker(&self.cluster(), &self.0.shared.settings)
+        let factor = self.default_replication_factor();
+        topic_config::describe_broker(&self.cluster(), self.settings(), factor)
     }
 
     /// A producer id nobody has; epoch 0.
@@ -437,6 +438,12 @@ impl Broker {
 
     pub(crate) async fn leader_epochs(&self, key: PartitionKey) -> Result<Vec<(LeaderEpoch, Offset)>, StoreError> {
         self.metadata().leader_epochs(key.organization, key.topic_id, key.partition).await
+    }
+
+    /// A random number above 0, for names that only this process gives out.
+    #[must_use]
+    pub fn random_id(&self) -> i32 {
+        self.0.rng.lock().random_range(1..=i32::MAX)
     }
 
     /// A random (version 4) topic id.

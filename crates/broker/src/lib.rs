@@ -3,6 +3,7 @@
 //! A gateway translates wire to domain and back; the behaviour is here. The produce path is `append` →
 //! `writer/pool` → `writer/partition_state` → `writer/flush`; the fetch path is `fetch` → `reader/tail` or `reader/cold`. See ARCHITECTURE.md.
 
+mod active_producers;
 mod append;
 mod broker;
 mod cache;
@@ -28,6 +29,7 @@ mod topics;
 mod waiters;
 mod writer;
 
+pub use active_producers::ActiveProducer;
 pub use append::{AppendError, AppendRequest, Appended, PendingAppend, Receipt, RecordError};
 pub use broker::{Broker, StartError};
 pub use cache::CacheSettings;
@@ -35,11 +37,12 @@ pub use clock::TimeSource;
 pub use cluster::{Agent, Cluster};
 pub use fetch::{DivergingEpoch, FetchError, FetchPartition, FetchRequest, Fetched, FetchedPartition, IsolationLevel};
 pub use list_offsets::{ListOffsetsPartition, ListedOffset, OffsetError, OffsetSpec};
-pub use maintenance::DeleteRecordsError;
+pub use maintenance::{DeleteRecordsError, LOG_DIR};
 pub use memory_budget::{MemoryBudget, MemoryPermit};
 pub use metrics::{FrontEnd, Metrics};
 pub use replica::{Feed, PartitionId, Progress};
 pub use settings::{BrokerSettings, GroupSettings, StopPoint};
+pub use topic_config::{ConfigChange, ConfigChanges};
 pub use topics::{ConfigEntry, ConfigSource, ConfigSynonym, ConfigType, CreateTopic, PartitionView, Topic, TopicError};
 // What a gateway needs of the layers below; it never imports them.
 pub use metadata::RangeRow;

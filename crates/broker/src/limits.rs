@@ -17,6 +17,10 @@ pub const FETCH_COLD_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const FETCH_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(600);
 /// Longest a produce request may wait for its decision.
 pub const PRODUCE_TIMEOUT_MAX: std::time::Duration = std::time::Duration::from_secs(600);
+/// Fetch sessions that are kept, as Kafka's default (`max.incremental.fetch.session.cache.slots`).
+pub const FETCH_SESSIONS_MAX: usize = 1_000;
+/// Partitions of all fetch sessions together; each takes some 200 bytes.
+pub const FETCH_SESSION_PARTITIONS_MAX: usize = 200_000;
 /// Requests one connection may have in flight.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 1_000;
 /// Most partitions of one topic.

@@ -119,7 +119,7 @@ impl Broker {
         Ok(end_of_epoch(&history, leader_epoch, high_watermark))
     }
 
-    fn led_here(
+    pub(crate) fn led_here(
         &self,
         organization: OrganizationId,
         topic_id: TopicId,

@@ -11,9 +11,14 @@ use crate::limits::{FETCH_BYTES_MAX, FRAME_BYTES_MAX, MESSAGE_BYTES_DEFAULT};
 use crate::topics::{ConfigEntry, ConfigSource, ConfigSynonym, ConfigType};
 use crate::{BrokerSettings, Cluster, GroupSettings};
 
+#[path = "broker_config.rs"]
+mod broker;
+#[path = "topic_config_changes.rs"]
+mod changes;
 #[path = "topic_config_table.rs"]
 mod table;
 
+pub use changes::{ConfigChange, ConfigChanges};
 use table::{TOPIC_CONFIGS, TopicConfig, Values};
 
 /// What the agent acts on of a topic's configs.
@@ -208,7 +213,11 @@ fn describe_topic_config(config: &TopicConfig, own: Option<&String>) -> ConfigEn
 }
 
 /// The configs of this agent as a Kafka broker, by name. All are read-only: they are set where the agent is started.
-pub(crate) fn describe_broker(cluster: &Cluster, settings: &BrokerSettings) -> Vec<ConfigEntry> {
+pub(crate) fn describe_broker(
+    cluster: &Cluster,
+    settings: &BrokerSettings,
+    default_replication_factor: i16,
+) -> Vec<ConfigEntry> {
     let mut entries: Vec<ConfigEntry> = TOPIC_CONFIGS
         .iter()
         .filter_map(|config| {
@@ -218,7 +227,9 @@ pub(crate) fn describe_broker(cluster: &Cluster, settings: &BrokerSettings) -> V
         })
         .collect();
     entries.extend(describe_settings(cluster, settings));
+    entries.extend(broker::describe_decided(settings, default_replication_factor));
     entries.extend(describe_facts());
+    entries.extend(broker::describe_bounds());
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     entries
 }
@@ -275,7 +286,6 @@ fn describe_facts() -> Vec<ConfigEntry> {
     let entry = |name, value: &str, kind, text| broker_entry(name, value, kind, ConfigSource::Default, text);
     let replicas = "Replication is the object store's; a topic's own factor is stored as its creator asked.";
     vec![
-        entry("default.replication.factor", "1", Int, replicas),
         entry("offsets.topic.replication.factor", "1", Short, replicas),
         entry("transaction.state.log.replication.factor", "1", Short, replicas),
         entry("transaction.state.log.min.isr", "1", Int, replicas),

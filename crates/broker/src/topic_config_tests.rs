@@ -179,7 +179,7 @@ fn a_broker_is_described_with_what_tools_read() {
     let cluster = Cluster { cluster_id: Uuid::nil(), node_id: 7, controller_id: 7, agents: vec![agent] };
     let mut settings = BrokerSettings::for_tests("a");
     settings.kafka_address = "a:9092".to_owned();
-    let entries = describe_broker(&cluster, &settings);
+    let entries = describe_broker(&cluster, &settings, 3);
     let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
     assert!(names.is_sorted_by(|a, b| a < b), "sorted, none twice");
     let value = |name| entries.iter().find(|entry| entry.name == name).and_then(|entry| entry.value.as_deref());
@@ -189,5 +189,6 @@ fn a_broker_is_described_with_what_tools_read() {
     assert_eq!(value("message.max.bytes"), Some("1048588"));
     assert_eq!(value("log.cleanup.policy"), Some("delete"));
     assert_eq!(value("delete.topic.enable"), Some("true"));
-    assert_eq!(value("default.replication.factor"), Some("1"));
+    assert_eq!(value("default.replication.factor"), Some("3"));
+    assert_eq!(value("log.dirs"), Some("object-store"));
 }

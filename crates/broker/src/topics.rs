@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use metadata::{CreatePartitionsError, CreateTopicError, DeleteTopicError, NewTopic, TopicRow};
+use metadata::{AlterTopicConfigsError, CreatePartitionsError, CreateTopicError, DeleteTopicError, NewTopic, TopicRow};
 use segment::{LeaderEpoch, OrganizationId, PartitionIndex, TopicId};
 
 use crate::broker::Broker;
 use crate::limits::{PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX, REPLICAS_DEFAULT_MAX};
-use crate::topic_config;
+use crate::topic_config::{self, ConfigChanges};
 
 /// How long a new topic's creator waits for other agents to take up their partitions; clients ask again after it.
 const LEADERS_WAIT: Duration = Duration::from_secs(2);
+/// How often a change of configs is decided anew, because another agent changed them just now.
+const ALTERATIONS_MAX: usize = 10;
 
 /// A topic of the catalogue.
 #[derive(Clone, Debug)]
@@ -252,7 +254,7 @@ impl Broker {
     }
 
     /// One agent to ask in each zone.
-    fn default_replication_factor(&self) -> i16 {
+    pub(crate) fn default_replication_factor(&self) -> i16 {
         let cluster = self.cluster();
         let zones: BTreeSet<&str> = cluster.agents.iter().map(|agent| agent.zone.as_str()).collect();
         i16::try_from(zones.len()).unwrap_or(REPLICAS_DEFAULT_MAX).clamp(1, REPLICAS_DEFAULT_MAX)
@@ -359,6 +361,45 @@ impl Broker {
                 )?;
             broker.settled(row).await;
             Ok(())
+        })
+        .await
+    }
+
+    /// Changes a topic's configs. When it returns they hold for this agent; other agents read them as they read any change
+    /// of the catalogue, a moment later.
+    pub async fn alter_topic_configs(
+        &self,
+        organization: OrganizationId,
+        topic_id: TopicId,
+        changes: ConfigChanges,
+        validate_only: bool,
+    ) -> Result<(), TopicError> {
+        let topic = self.topic_by_id(organization, topic_id).ok_or(TopicError::Unknown)?;
+        if validate_only {
+            return changes.apply(&topic.configs).map(|_| ()).map_err(TopicError::InvalidConfig);
+        }
+        let broker = self.clone();
+        finish(async move {
+            let _one_at_a_time = broker.admin_lock().lock().await;
+            let mut expected = topic.configs.clone();
+            for _ in 0..ALTERATIONS_MAX {
+                let configs = changes.apply(&expected).map_err(TopicError::InvalidConfig)?;
+                if configs == expected {
+                    return Ok(());
+                }
+                match broker.metadata().alter_topic_configs(organization, topic_id, &expected, &configs).await {
+                    Ok(_) => {
+                        broker.refresh().await;
+                        return Ok(());
+                    }
+                    Err(AlterTopicConfigsError::Changed(row)) => expected = row.configs,
+                    Err(AlterTopicConfigsError::Unknown) => return Err(TopicError::Unknown),
+                    Err(AlterTopicConfigsError::Store(error)) => {
+                        return Err(TopicError::Unavailable(error.to_string()));
+                    }
+                }
+            }
+            Err(TopicError::Unavailable("the topic's configs change all the time".to_owned()))
         })
         .await
     }

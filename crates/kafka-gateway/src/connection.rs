@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::dispatch;
+use crate::fetch_sessions::FetchSessions;
 use crate::frame::{FrameError, FrameReader};
 use crate::reply::{Outbox, Reply};
 use crate::settings::KafkaSettings;
@@ -80,6 +81,7 @@ pub async fn serve_connection<S>(
     stream: S,
     addresses: Addresses,
     broker: Broker,
+    sessions: FetchSessions,
     settings: &KafkaSettings,
     shutdown: CancellationToken,
 ) where
@@ -88,7 +90,7 @@ pub async fn serve_connection<S>(
     let _counted = Counted::new(broker.clone());
     let (incoming, outgoing) = tokio::io::split(stream);
     let frames = FrameReader::new(incoming, broker.budget().clone(), settings.idle);
-    let context = Arc::new(Context::new(broker.clone(), addresses));
+    let context = Arc::new(Context::new(broker.clone(), sessions, addresses));
     let (queue, in_flight) = mpsc::channel(limits::REQUESTS_IN_FLIGHT_MAX);
     let mut replies = Replies { in_flight, current: None };
     let mut outbox = Outbox::new(outgoing, WRITE_STALL_MAX);

@@ -8,6 +8,7 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use crate::connection::Addresses;
+use crate::fetch_sessions::FetchSessions;
 
 /// What the operations bit field says where nobody asked for it.
 pub(crate) const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
@@ -26,6 +27,7 @@ pub(crate) struct Context {
     pub(crate) organization: OrganizationId,
     /// The client.
     peer: SocketAddr,
+    pub(crate) sessions: FetchSessions,
     /// Where the client connected to.
     local: SocketAddr,
 }
@@ -40,8 +42,9 @@ pub(crate) struct Endpoint {
 }
 
 impl Context {
-    pub(crate) fn new(broker: Broker, addresses: Addresses) -> Self {
-        Self { broker, organization: OrganizationId::DEFAULT, peer: addresses.peer, local: addresses.local }
+    pub(crate) fn new(broker: Broker, sessions: FetchSessions, addresses: Addresses) -> Self {
+        let Addresses { peer, local } = addresses;
+        Self { broker, organization: OrganizationId::DEFAULT, sessions, peer, local }
     }
 
     /// The client's host as Kafka shows it.

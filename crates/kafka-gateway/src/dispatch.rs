@@ -198,6 +198,43 @@ fn route_groups(call: Call) -> Result<InFlight, Refused> {
         ApiKey::ConsumerGroupDescribe => {
             later(call, false, h::consumer_group_describe::handle, h::consumer_group_describe::has_error)
         }
+        _ => route_admin(call),
+    }
+}
+
+/// What administrators ask of a cluster beyond its topics.
+fn route_admin(call: Call) -> Result<InFlight, Refused> {
+    use handlers as h;
+    match call.api.key {
+        ApiKey::DescribeAcls => later(call, false, h::acls::describe, |_| true),
+        ApiKey::CreateAcls => later(call, false, h::acls::create, |_| true),
+        ApiKey::DeleteAcls => later(call, false, h::acls::delete, |_| true),
+        ApiKey::AlterConfigs => later(call, true, h::alter_configs::handle, h::alter_configs::has_error),
+        ApiKey::AlterReplicaLogDirs => later(call, false, h::log_dirs::alter, h::log_dirs::alter_has_error),
+        ApiKey::DescribeLogDirs => later(call, false, h::log_dirs::describe, h::log_dirs::describe_has_error),
+        ApiKey::ElectLeaders => later(call, false, h::elect_leaders::handle, h::elect_leaders::has_error),
+        ApiKey::IncrementalAlterConfigs => {
+            later(call, true, h::alter_configs::handle_incremental, h::alter_configs::incremental_has_error)
+        }
+        ApiKey::AlterPartitionReassignments => {
+            later(call, false, h::partition_reassignments::alter, h::partition_reassignments::alter_has_error)
+        }
+        ApiKey::ListPartitionReassignments => later(call, false, h::partition_reassignments::list, |_| false),
+        ApiKey::DescribeClientQuotas => {
+            later(call, false, h::client_quotas::describe, |response| response.error_code != 0)
+        }
+        ApiKey::AlterClientQuotas => later(call, false, h::client_quotas::alter, h::client_quotas::alter_has_error),
+        ApiKey::DescribeUserScramCredentials => {
+            let handler = h::describe_user_scram_credentials::handle;
+            later(call, false, handler, h::describe_user_scram_credentials::has_error)
+        }
+        ApiKey::DescribeProducers => {
+            later(call, false, h::describe_producers::handle, h::describe_producers::has_error)
+        }
+        ApiKey::ListTransactions => later(call, false, h::list_transactions::handle, |_| false),
+        ApiKey::ListConfigResources => {
+            later(call, false, h::list_config_resources::handle, |response| response.error_code != 0)
+        }
         key => Err(Refused::UnknownApi(key as i16)), // not in the version table
     }
 }

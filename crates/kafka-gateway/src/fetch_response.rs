@@ -19,11 +19,13 @@ const IDS_SINCE: i16 = 13;
 /// First version with node endpoints.
 const ENDPOINTS_SINCE: i16 = 16;
 
-/// A fetch response. Session id and throttle time are always 0.
+/// A fetch response. The throttle time is always 0.
 #[derive(Debug, Default)]
 pub(crate) struct FetchResponse {
     /// Version 7+; below, an error without topics is an empty answer.
     pub(crate) error_code: i16,
+    /// Version 7+; 0 = none.
+    pub(crate) session_id: i32,
     pub(crate) topics: Vec<TopicResponse>,
     pub(crate) node_endpoints: Vec<Endpoint>,
 }
@@ -95,7 +97,7 @@ impl FetchResponse {
         out.put_i32(0);
         if version >= 7 {
             out.put_i16(self.error_code);
-            out.put_i32(0);
+            out.put_i32(self.session_id);
         }
         out.put_count(flexible, self.topics.len())?;
         for topic in self.topics {

@@ -30,6 +30,7 @@ fn response() -> FetchResponse {
     };
     FetchResponse {
         error_code: 0,
+        session_id: 0x0102_0304,
         topics: vec![topic("first", vec![full, led_elsewhere]), topic("second", vec![diverging]), topic("t", vec![])],
         node_endpoints: vec![Endpoint { node_id: 4, host: "h".to_owned(), port: 9092, rack: "r".to_owned() }],
     }
@@ -52,7 +53,8 @@ fn decoded(response: FetchResponse, version: i16) -> Decoded {
 fn every_version_decodes_to_what_was_encoded() {
     for version in 4..=18 {
         let decoded = decoded(response(), version);
-        assert_eq!((decoded.session_id, decoded.error_code, decoded.throttle_time_ms), (0, 0, 0));
+        let session_id = if version >= 7 { 0x0102_0304 } else { 0 };
+        assert_eq!((decoded.session_id, decoded.error_code, decoded.throttle_time_ms), (session_id, 0, 0));
         let names: Vec<&str> = decoded.responses.iter().map(|topic| topic.topic.as_str()).collect();
         assert_eq!(names, if version >= 13 { ["", "", ""] } else { ["first", "second", "t"] });
         assert_eq!(decoded.responses[0].topic_id.is_nil(), version < 13);

@@ -11,6 +11,7 @@ mod context;
 mod dispatch;
 mod error_code;
 mod fetch_response;
+mod fetch_sessions;
 mod frame;
 mod handlers;
 mod named_by_id;
@@ -21,5 +22,6 @@ mod server;
 mod settings;
 
 pub use connection::{Addresses, serve_connection};
+pub use fetch_sessions::FetchSessions;
 pub use server::KafkaServer;
 pub use settings::KafkaSettings;

@@ -76,6 +76,8 @@ const TEXT: Field = Field::new(Kind::Text);
 const BLOB: Field = Field::new(Kind::Blob);
 const TEXTS: Field = Field::new(Kind::Texts);
 const INT32_ARRAY: Field = Field::new(Kind::FixedArray(4));
+/// A topic's name and indexes of its partitions.
+const PARTITIONS: &[Field] = &[TEXT, INT32_ARRAY];
 
 const fn structs(fields: &'static [Field]) -> Field {
     Field::new(Kind::Structs(fields))
@@ -227,3 +229,39 @@ pub(crate) const CONSUMER_GROUP_HEARTBEAT: Body = &[
 ];
 
 pub(crate) const CONSUMER_GROUP_DESCRIBE: Body = &[TEXTS, BOOLEAN];
+pub(crate) const DESCRIBE_ACLS: Body =
+    &[INT8, TEXT.nullable_since(0), INT8.since(1), TEXT.nullable_since(0), TEXT.nullable_since(0), INT8, INT8];
+
+pub(crate) const CREATE_ACLS: Body = &[structs(&[INT8, TEXT, INT8.since(1), TEXT, TEXT, INT8, INT8])];
+
+pub(crate) const DELETE_ACLS: Body = &[structs(DESCRIBE_ACLS)];
+
+pub(crate) const ALTER_CONFIGS: Body = &[structs(&[INT8, TEXT, structs(&[TEXT, TEXT.nullable_since(0)])]), BOOLEAN];
+
+pub(crate) const ALTER_REPLICA_LOG_DIRS: Body = &[structs(&[TEXT, structs(PARTITIONS)])];
+
+pub(crate) const DESCRIBE_LOG_DIRS: Body = &[structs(PARTITIONS).nullable_since(0)];
+
+pub(crate) const ELECT_LEADERS: Body = &[INT8.since(1), structs(PARTITIONS).nullable_since(0), INT32];
+
+pub(crate) const INCREMENTAL_ALTER_CONFIGS: Body =
+    &[structs(&[INT8, TEXT, structs(&[TEXT, INT8, TEXT.nullable_since(0)])]), BOOLEAN];
+
+pub(crate) const ALTER_PARTITION_REASSIGNMENTS: Body =
+    &[INT32, BOOLEAN.since(1), structs(&[TEXT, structs(&[INT32, INT32_ARRAY.nullable_since(0)])])];
+
+pub(crate) const LIST_PARTITION_REASSIGNMENTS: Body = &[INT32, structs(PARTITIONS).nullable_since(0)];
+
+pub(crate) const DESCRIBE_CLIENT_QUOTAS: Body = &[structs(&[TEXT, INT8, TEXT.nullable_since(0)]), BOOLEAN];
+
+pub(crate) const ALTER_CLIENT_QUOTAS: Body =
+    &[structs(&[structs(&[TEXT, TEXT.nullable_since(0)]), structs(&[TEXT, INT64, BOOLEAN])]), BOOLEAN];
+
+pub(crate) const DESCRIBE_USER_SCRAM_CREDENTIALS: Body = &[structs(&[TEXT]).nullable_since(0)];
+
+pub(crate) const DESCRIBE_PRODUCERS: Body = &[structs(PARTITIONS)];
+
+pub(crate) const LIST_TRANSACTIONS: Body =
+    &[TEXTS, Field::new(Kind::FixedArray(8)), INT64.since(1), TEXT.since(2).nullable_since(2)];
+
+pub(crate) const LIST_CONFIG_RESOURCES: Body = &[Field::new(Kind::FixedArray(1)).since(1)];

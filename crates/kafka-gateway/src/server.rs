@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::connection::{Addresses, serve_connection};
+use crate::fetch_sessions::FetchSessions;
 use crate::settings::KafkaSettings;
 
 /// Pause after a failed accept (no file descriptors left, most likely).
@@ -23,6 +24,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 pub struct KafkaServer {
     listener: TcpListener,
     broker: Broker,
+    sessions: FetchSessions,
     settings: KafkaSettings,
 }
 
@@ -43,7 +45,7 @@ impl KafkaServer {
     /// Takes a listener that is bound already, for a process that binds before its broker starts.
     #[must_use]
     pub fn with_listener(listener: TcpListener, broker: Broker, settings: KafkaSettings) -> Self {
-        Self { listener, broker, settings }
+        Self { listener, broker, sessions: FetchSessions::default(), settings }
     }
 
     /// The bound address, with the port the kernel chose if 0 was asked for.
@@ -57,7 +59,7 @@ impl KafkaServer {
     /// Serves until `shutdown`; then accepts nothing more, answers what was read, and returns: at the latest after
     /// [`KafkaSettings::grace`].
     pub async fn serve(self, shutdown: CancellationToken) {
-        let Self { listener, broker, settings } = self;
+        let Self { listener, broker, sessions, settings } = self;
         let grace = settings.grace;
         let settings = Arc::new(settings);
         let places = Places::default();
@@ -82,7 +84,8 @@ impl KafkaServer {
                 tracing::warn!(%peer, "too many Kafka connections: refused");
                 continue;
             };
-            let connection = serve_stream(stream, peer, broker.clone(), settings.clone(), shutdown.clone());
+            let (broker, sessions) = (broker.clone(), sessions.clone());
+            let connection = serve_stream(stream, peer, broker, sessions, settings.clone(), shutdown.clone());
             let abort = abort.clone();
             connections.spawn(async move {
                 tokio::select! {
@@ -106,12 +109,15 @@ async fn serve_stream(
     stream: TcpStream,
     peer: SocketAddr,
     broker: Broker,
+    sessions: FetchSessions,
     settings: Arc<KafkaSettings>,
     shutdown: CancellationToken,
 ) {
     let prepared = stream.set_nodelay(true).and_then(|()| stream.local_addr());
     match prepared {
-        Ok(local) => serve_connection(stream, Addresses { peer, local }, broker, &settings, shutdown).await,
+        Ok(local) => {
+            serve_connection(stream, Addresses { peer, local }, broker, sessions, &settings, shutdown).await;
+        }
         Err(error) => tracing::debug!(%peer, %error, "connection failed before it began"),
     }
 }

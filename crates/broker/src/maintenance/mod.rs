@@ -6,6 +6,7 @@
 //! reading them. What a crash leaves: an object without a row (garbage), or a transaction that happened whole.
 
 mod delete_records;
+mod log_bytes;
 mod pace;
 mod retention;
 mod rewrite;
@@ -16,6 +17,7 @@ mod upkeep;
 use metadata::{MetadataStore, SnapshotAt, StoreError};
 
 pub use delete_records::DeleteRecordsError;
+pub use log_bytes::LOG_DIR;
 pub(crate) use pace::Pace;
 pub(crate) use retention::Retainer;
 pub(crate) use rewrite::Rewriter;

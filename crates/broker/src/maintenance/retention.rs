@@ -14,8 +14,9 @@ use metadata::{LogChangeOutcome, LogStartMove, MetadataStore, RangeRow, StoreErr
 use segment::{Offset, PartitionKey, TimestampMs};
 use tokio::time::MissedTickBehavior;
 
+use super::log_bytes::count;
+use super::snapshot_above;
 use super::upkeep::{Oldest, is_surplus, is_too_old, unsigned};
-use super::{ROWS_PER_READ, snapshot_above};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -105,7 +106,7 @@ impl Retainer {
             return Ok(None);
         }
         if retention.bytes_max.is_some() {
-            self.count(partition).await?;
+            count(partition, &*self.metadata).await?;
         }
         let (from, end) = ends_of(partition);
         let mut rows = self.metadata.ranges_from(partition.key, from, ROWS_PER_LOOK).await?;
@@ -129,32 +130,6 @@ impl Retainer {
         };
         let bytes = rows[..gone].iter().map(|row| unsigned(row.byte_len)).sum();
         Ok(Some(Expired { partition: Arc::clone(partition), start, from, end, bytes, oldest }))
-    }
-
-    /// Counts the partition's bytes, once.
-    async fn count(&self, partition: &Partition) -> Result<(), StoreError> {
-        let (mut from, end, committed_bytes) = {
-            let state = partition.state.lock();
-            let upkeep = partition.upkeep.lock();
-            if upkeep.log_bytes().is_some() {
-                return Ok(());
-            }
-            (state.log_start_offset(), state.high_watermark(), upkeep.committed_bytes())
-        };
-        let started_at = from;
-        let mut bytes = 0;
-        while from < end {
-            let rows = self.metadata.ranges_from(partition.key, from, ROWS_PER_READ).await?;
-            let Some(last) = rows.last() else { break };
-            from = last.next_offset;
-            let counted = rows.iter().filter(|row| row.next_offset <= end);
-            bytes += counted.map(|row| unsigned(row.byte_len)).sum::<u64>();
-        }
-        // Else somebody deleted records meanwhile: count again next time.
-        if ends_of(partition).0 == started_at {
-            partition.upkeep.lock().counted(bytes, committed_bytes);
-        }
-        Ok(())
     }
 
     async fn delete(&self, expired: Vec<Expired>) -> Result<(), StoreError> {

@@ -11,6 +11,7 @@ mod cancellation;
 mod catch_up;
 mod cold_reads;
 mod crowds;
+mod described;
 mod fetching;
 mod followers;
 mod gated_store;

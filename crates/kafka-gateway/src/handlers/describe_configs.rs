@@ -19,9 +19,9 @@ use crate::context::{Context, text};
 use crate::error_code::Code;
 use crate::handlers::metadata::is_topic_name;
 
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
-const BROKER_LOGGER: i8 = 8;
+pub(crate) const TOPIC: i8 = 2;
+pub(crate) const BROKER: i8 = 4;
+pub(crate) const BROKER_LOGGER: i8 = 8;
 
 type Refusal = (Code, String);
 
@@ -73,7 +73,8 @@ fn configs(context: &Context, resource: &DescribeConfigsResource) -> Result<Vec<
     }
 }
 
-fn own_id(context: &Context, name: &str) -> Result<(), Refusal> {
+/// Refuses a broker's name that is not this agent's id.
+pub(crate) fn own_id(context: &Context, name: &str) -> Result<(), Refusal> {
     let own = context.broker.cluster().node_id;
     match name.parse::<i32>() {
         Ok(id) if id == own => Ok(()),

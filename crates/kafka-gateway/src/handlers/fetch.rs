@@ -3,9 +3,8 @@
 //! - Topics by name up to version 12 (unknown: UNKNOWN_TOPIC_OR_PARTITION), by id from 13 on (UNKNOWN_TOPIC_ID).
 //! - Long poll, byte bounds and "the first batch comes even if it is too large" are the broker's; `max_bytes` and
 //!   `max_wait_ms` are bounded by ours. Partitions are served in the order asked: clients rotate it.
-//! - Sessions (KIP-227) are not kept: the answer is always session 0, on which clients send full requests. Epochs 0 and
-//!   -1 are full requests whatever session they name, as in Apache Kafka (a closing consumer sends -1); any other epoch
-//!   is FETCH_SESSION_ID_NOT_FOUND.
+//! - Sessions (KIP-227) are [`crate::fetch_sessions`]: an incremental request is read as if it named all of its session's
+//!   partitions, and only what is new to the client is answered.
 //! - zstd is UNSUPPORTED_COMPRESSION_TYPE below version 10.
 //! - Divergence (KIP-595) and the current leader (KIP-951) from version 12 on, node endpoints from 16 on.
 //! - Preferred read replica from version 11 on (KIP-392): a consumer whose rack is an agent's zone is sent there, and that
@@ -19,11 +18,14 @@ use std::time::Duration;
 
 use broker::{FetchError, FetchPartition, FetchRequest as Read, Fetched, IsolationLevel, Topic, limits};
 use kafka_protocol::messages::{FetchRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::context::Context;
 use crate::error_code::{self, Code, NamedBy};
 use crate::fetch_response::{FetchResponse, PartitionResponse, TopicResponse};
+use crate::fetch_sessions::{Asked, PartitionName, Wanted};
 
 /// First version that may get zstd (KIP-110).
 const ZSTD_SINCE: i16 = 10;
@@ -31,15 +33,16 @@ const ZSTD_SINCE: i16 = 10;
 const IDS_SINCE: i16 = 13;
 
 pub(crate) async fn handle(context: &Context, version: i16, request: FetchRequest) -> FetchResponse {
-    if !matches!(request.session_epoch, 0 | -1) {
-        return FetchResponse { error_code: Code::FetchSessionIdNotFound.code(), ..FetchResponse::default() };
-    }
     let isolation = match request.isolation_level {
         0 => IsolationLevel::ReadUncommitted,
         1 => IsolationLevel::ReadCommitted,
         _ => return FetchResponse { error_code: Code::InvalidRequest.code(), ..FetchResponse::default() },
     };
-    let plan = Plan::new(context, version, &request);
+    let turn = match context.sessions.begin(Instant::now(), asked(version, &request)) {
+        Ok(turn) => turn,
+        Err(code) => return FetchResponse { error_code: code.code(), ..FetchResponse::default() },
+    };
+    let plan = Plan::new(context, version, &turn.wanted);
     let read = Read {
         organization: context.organization,
         max_wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(limits::FETCH_WAIT_MAX),
@@ -50,29 +53,72 @@ pub(crate) async fn handle(context: &Context, version: i16, request: FetchReques
         partitions: plan.asked,
     };
     drop(request);
-    let mut response = FetchResponse { topics: plan.topics, ..FetchResponse::default() };
-    if read.partitions.is_empty() {
-        return response;
-    }
-    let read = context.broker.fetch(read).await;
-    // A refusal does not name this agent. A librdkafka that read here from a replica turns back to the former leader, and if it is
-    // told on its way that this one leads, takes that for no move: it then asks the former leader for ever.
-    let own = context.broker.cluster().node_id;
-    for (place, fetched) in plan.places.into_iter().zip(read) {
-        let answer = &mut response.topics[place.topic].partitions[place.partition];
-        match fetched.result {
-            Ok(fetched) => fill(answer, version, isolation, fetched),
-            Err(error) => {
-                answer.error_code = error_code::of_fetch(&error, named_by(version)).code();
-                if matches!(error, FetchError::NotLeader | FetchError::FencedLeaderEpoch) {
-                    let leader = context.leader(&place.found, answer.partition);
-                    answer.current_leader = leader.filter(|(leader, _)| *leader != own);
+    let mut answers = plan.answers;
+    if !read.partitions.is_empty() {
+        let read = context.broker.fetch(read).await;
+        // A refusal does not name this agent. A librdkafka that read here from a replica turns back to the former leader, and if it is
+        // told on its way that this one leads, takes that for no move: it then asks the former leader for ever.
+        let own = context.broker.cluster().node_id;
+        for ((place, topic), fetched) in plan.places.into_iter().zip(read) {
+            let answer = &mut answers[place];
+            match fetched.result {
+                Ok(fetched) => fill(answer, version, isolation, fetched),
+                Err(error) => {
+                    answer.error_code = error_code::of_fetch(&error, named_by(version)).code();
+                    if matches!(error, FetchError::NotLeader | FetchError::FencedLeaderEpoch) {
+                        let leader = context.leader(&topic, answer.partition);
+                        answer.current_leader = leader.filter(|(leader, _)| *leader != own);
+                    }
                 }
             }
         }
     }
+    let ended = context.sessions.end(Instant::now(), turn, answers, || context.broker.random_id());
+    let error_code = ended.error.map_or(0, |error| error.code());
+    let topics = by_topic(ended.answers);
+    let mut response = FetchResponse { error_code, session_id: ended.session_id, topics, ..FetchResponse::default() };
     response.name_leaders(context);
     response
+}
+
+/// What the request says, without a reference to its frame: a session may keep it.
+fn asked(version: i16, request: &FetchRequest) -> Asked {
+    let own = |name: &TopicName| TopicName(StrBytes::from_string(name.to_string()));
+    let mut wanted = Vec::with_capacity(request.topics.iter().map(|topic| topic.partitions.len()).sum());
+    for topic in &request.topics {
+        let name = own(&topic.topic);
+        wanted.extend(topic.partitions.iter().map(|partition| Wanted {
+            name: PartitionName { topic: name.clone(), id: topic.topic_id, partition: partition.partition },
+            fetch_offset: partition.fetch_offset,
+            max_bytes: partition.partition_max_bytes,
+            current_leader_epoch: partition.current_leader_epoch,
+            last_fetched_epoch: partition.last_fetched_epoch,
+        }));
+    }
+    let forgotten = request.forgotten_topics_data.iter().flat_map(|topic| {
+        let name =
+            |partition: &i32| PartitionName { topic: own(&topic.topic), id: topic.topic_id, partition: *partition };
+        topic.partitions.iter().map(name)
+    });
+    Asked {
+        session_id: request.session_id,
+        epoch: request.session_epoch,
+        uses_ids: version >= IDS_SINCE,
+        wanted,
+        forgotten: forgotten.collect(),
+    }
+}
+
+/// Partitions of one topic that follow each other share its entry, as in Apache Kafka.
+fn by_topic(answers: Vec<(PartitionName, PartitionResponse)>) -> Vec<TopicResponse> {
+    let mut topics: Vec<TopicResponse> = Vec::new();
+    for (PartitionName { topic: name, id, .. }, answer) in answers {
+        match topics.last_mut() {
+            Some(last) if last.id == id && last.name == name => last.partitions.push(answer),
+            _ => topics.push(TopicResponse { name, id, partitions: vec![answer] }),
+        }
+    }
+    topics
 }
 
 fn named_by(version: i16) -> NamedBy {
@@ -93,46 +139,34 @@ fn fill(answer: &mut PartitionResponse, version: i16, isolation: IsolationLevel,
     answer.records = fetched.records;
 }
 
-/// What the broker is asked, and where in the answer each piece belongs.
+/// What the broker is asked, and where each piece belongs among the answers.
 struct Plan {
-    topics: Vec<TopicResponse>,
+    answers: Vec<PartitionResponse>,
     asked: Vec<FetchPartition>,
-    places: Vec<Place>,
-}
-
-/// Where the answer to one asked partition belongs.
-struct Place {
-    topic: usize,
-    partition: usize,
-    found: Arc<Topic>,
+    places: Vec<(usize, Arc<Topic>)>,
 }
 
 impl Plan {
-    fn new(context: &Context, version: i16, request: &FetchRequest) -> Self {
-        let mut plan = Self { topics: Vec::with_capacity(request.topics.len()), asked: Vec::new(), places: Vec::new() };
-        for topic in &request.topics {
-            let found = find(context, version, &topic.topic, topic.topic_id);
-            let mut answer = TopicResponse {
-                name: topic.topic.clone(),
-                id: topic.topic_id,
-                partitions: Vec::with_capacity(topic.partitions.len()),
+    fn new(context: &Context, version: i16, wanted: &[Wanted]) -> Self {
+        let (asked, places) = (Vec::with_capacity(wanted.len()), Vec::with_capacity(wanted.len()));
+        let mut plan = Self { answers: Vec::with_capacity(wanted.len()), asked, places };
+        let mut last: Option<(&PartitionName, Option<Arc<Topic>>)> = None;
+        for (place, wanted) in wanted.iter().enumerate() {
+            let name = &wanted.name;
+            let found = match &last {
+                Some((last, found)) if last.id == name.id && last.topic == name.topic => found.clone(),
+                _ => find(context, version, &name.topic, name.id),
             };
-            for partition in &topic.partitions {
-                let mut response = PartitionResponse::new(partition.partition);
-                match &found {
-                    Some(found) => {
-                        plan.places.push(Place {
-                            topic: plan.topics.len(),
-                            partition: answer.partitions.len(),
-                            found: found.clone(),
-                        });
-                        plan.asked.push(asked(found, partition));
-                    }
-                    None => response.error_code = named_by(version).unknown_topic().code(),
+            let mut answer = PartitionResponse::new(name.partition);
+            match &found {
+                Some(topic) => {
+                    plan.places.push((place, Arc::clone(topic)));
+                    plan.asked.push(to_read(topic, wanted));
                 }
-                answer.partitions.push(response);
+                None => answer.error_code = named_by(version).unknown_topic().code(),
             }
-            plan.topics.push(answer);
+            plan.answers.push(answer);
+            last = Some((name, found));
         }
         plan
     }
@@ -142,14 +176,14 @@ fn find(context: &Context, version: i16, name: &TopicName, id: Uuid) -> Option<A
     if version >= IDS_SINCE { context.topic_by_id(id) } else { context.topic(name) }
 }
 
-fn asked(topic: &Topic, partition: &kafka_protocol::messages::fetch_request::FetchPartition) -> FetchPartition {
+fn to_read(topic: &Topic, wanted: &Wanted) -> FetchPartition {
     let epoch = |epoch: i32| (epoch >= 0).then_some(epoch);
     FetchPartition {
         topic_id: topic.topic_id,
-        partition: partition.partition,
-        fetch_offset: partition.fetch_offset,
-        max_bytes: usize::try_from(partition.partition_max_bytes).unwrap_or(0),
-        current_leader_epoch: epoch(partition.current_leader_epoch),
-        last_fetched_epoch: epoch(partition.last_fetched_epoch),
+        partition: wanted.name.partition,
+        fetch_offset: wanted.fetch_offset,
+        max_bytes: usize::try_from(wanted.max_bytes).unwrap_or(0),
+        current_leader_epoch: epoch(wanted.current_leader_epoch),
+        last_fetched_epoch: epoch(wanted.last_fetched_epoch),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use broker::{Broker, BrokerSettings, Metrics, NewRecord, encode_batch};
 use bytes::{BufMut, Bytes, BytesMut};
-use kafka_gateway::{Addresses, KafkaSettings, serve_connection};
+use kafka_gateway::{Addresses, FetchSessions, KafkaSettings, serve_connection};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
     ApiKey, CreateTopicsRequest, MetadataRequest, ProduceRequest, RequestHeader, TopicName,
@@ -25,6 +25,7 @@ pub(crate) const LOCAL: &str = "127.0.0.1:9092";
 pub(crate) struct Server {
     pub(crate) broker: Broker,
     pub(crate) shutdown: CancellationToken,
+    sessions: FetchSessions,
 }
 
 impl Server {
@@ -36,7 +37,7 @@ impl Server {
         let metadata = Arc::new(MemoryStore::new(Uuid::from_u128(7), || 1_700_000_000_000));
         let store = Operator::new(Memory::default()).unwrap();
         let broker = Broker::start(settings, metadata, store, Arc::new(Metrics::default()), 1).await.unwrap();
-        Self { broker, shutdown: CancellationToken::new() }
+        Self { broker, shutdown: CancellationToken::new(), sessions: FetchSessions::default() }
     }
 
     pub(crate) fn connect(&self) -> Client {
@@ -48,9 +49,9 @@ impl Server {
         let (near, far) = tokio::io::duplex(1 << 20);
         let addresses =
             Addresses { peer: PEER.parse::<SocketAddr>().unwrap(), local: LOCAL.parse::<SocketAddr>().unwrap() };
-        let (broker, shutdown) = (self.broker.clone(), self.shutdown.clone());
+        let (broker, sessions, shutdown) = (self.broker.clone(), self.sessions.clone(), self.shutdown.clone());
         let serving = tokio::spawn(async move {
-            serve_connection(far, addresses, broker, &KafkaSettings::default(), shutdown).await;
+            serve_connection(far, addresses, broker, sessions, &KafkaSettings::default(), shutdown).await;
         });
         (Client { stream: near, correlation_id: 0 }, serving)
     }

@@ -4,8 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 mod admin;
+mod admin_answers;
+mod alter_configs;
 mod connection;
 mod delete_records;
+mod fetch_sessions;
 mod group_offsets;
 mod groups;
 mod harness;

@@ -62,9 +62,45 @@ fn closed() -> Vec<(&'static str, Bytes)> {
         ("ApiVersions 3 without a name", request(ApiKey::ApiVersions, 3, 2, &[])),
         ("ApiVersions 3 with null names", request(ApiKey::ApiVersions, 3, 2, &[0, 0, 0])),
     ];
+    rows.extend(versions_and_counts());
+    rows
+}
+
+/// Versions that are not served, and counts that no frame can hold.
+fn versions_and_counts() -> Vec<(&'static str, Bytes)> {
+    let mut rows = Vec::new();
     let above =
         [(0, 14), (1, 19), (2, 11), (3, 14), (10, 7), (19, 8), (20, 7), (21, 3), (22, 6), (23, 5), (32, 5), (37, 4)];
-    for (key, version) in above.into_iter().chain([(60, 3), (75, 1), (1, 3), (2, 0), (19, 1), (20, 0), (3, -1)]) {
+    let admin_above = [
+        (29, 4),
+        (30, 4),
+        (31, 4),
+        (33, 3),
+        (34, 3),
+        (35, 5),
+        (43, 3),
+        (44, 2),
+        (45, 2),
+        (46, 1),
+        (48, 2),
+        (49, 2),
+        (50, 1),
+        (61, 1),
+        (66, 3),
+        (74, 2),
+    ];
+    for (key, version) in above.into_iter().chain(admin_above).chain([
+        (60, 3),
+        (75, 1),
+        (1, 3),
+        (2, 0),
+        (19, 1),
+        (20, 0),
+        (29, 0),
+        (34, 0),
+        (35, 0),
+        (3, -1),
+    ]) {
         rows.push(("version outside the range", with_length(&header(key, version, 1, 2))));
     }
     // i32::MAX at the first array of each API: the position is where the fields before it end.
@@ -77,6 +113,15 @@ fn closed() -> Vec<(&'static str, Bytes)> {
         (ApiKey::DeleteRecords, 0, &[][..]),
         (ApiKey::CreatePartitions, 0, &[][..]),
         (ApiKey::DescribeConfigs, 1, &[][..]),
+        (ApiKey::CreateAcls, 1, &[][..]),
+        (ApiKey::DeleteAcls, 1, &[][..]),
+        (ApiKey::AlterConfigs, 0, &[][..]),
+        (ApiKey::AlterReplicaLogDirs, 1, &[][..]),
+        (ApiKey::DescribeLogDirs, 1, &[][..]),
+        (ApiKey::ElectLeaders, 0, &[][..]),
+        (ApiKey::IncrementalAlterConfigs, 0, &[][..]),
+        (ApiKey::DescribeClientQuotas, 0, &[][..]),
+        (ApiKey::AlterClientQuotas, 0, &[][..]),
         (ApiKey::OffsetForLeaderEpoch, 2, &[][..]),
     ] {
         let body = [before, &[0x7f, 0xff, 0xff, 0xff], &[0; 40]].concat();
@@ -133,7 +178,7 @@ fn changed(at: usize, bytes: &[u8], sealed: bool) -> Bytes {
     changed.freeze()
 }
 
-fn crc32c(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc: u32, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg()))
     })

@@ -150,7 +150,7 @@ async fn fetch_says_what_is_wrong() {
     assert_eq!(client.call(16, &session(7, 3)).await.error_code, 70);
     assert_eq!(client.call(16, &session(0, 3)).await.error_code, 70);
     assert_eq!(client.call(16, &session(7, -1)).await.error_code, 0);
-    assert_eq!(client.call(16, &session(0, 0)).await.session_id, 0);
+    assert!(client.call(16, &session(0, 0)).await.session_id > 0);
     assert_eq!(client.call(16, &fetch("", id, 0, 0).with_isolation_level(9)).await.error_code, 42);
     let negative = fetch("", id, 0, -5).with_max_bytes(-1).with_min_bytes(-1);
     assert_eq!(code(&client.call(16, &negative).await), 0);
