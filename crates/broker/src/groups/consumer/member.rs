@@ -96,7 +96,8 @@ impl CurrentAssignment {
         others.is_subset(&self.pending_revocation)
     }
 
-    /// The next step towards the target. `received`: the epoch that the member came with. `owned`: what the member says it has, if it said so. `is_free`: no other member holds it.
+    /// The next step towards the target. `received`: the epoch that the member came with. `owned`: what the member says it
+    /// has, if it said so. `is_free`: no other member holds it.
     pub(super) fn reconcile(
         &self,
         received: i32,
