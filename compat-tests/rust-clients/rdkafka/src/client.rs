@@ -45,7 +45,8 @@ pub async fn create_topic(name: &str, partitions: i32) -> Result<()> {
 
 /// Idempotent; all records are in flight at once.
 pub async fn produce(topic: &str, codec: &str, values: Range<usize>, timestamp: Option<i64>) -> Result<()> {
-    let producer: FutureProducer = config().set("compression.type", codec).set("enable.idempotence", "true").create()?;
+    let producer: FutureProducer =
+        config().set("compression.type", codec).set("enable.idempotence", "true").create()?;
     let sends = values.map(|i| {
         let producer = producer.clone();
         async move {
@@ -95,14 +96,21 @@ pub struct Member {
 }
 
 impl Member {
-    pub fn join(topic: &str, group: &str, settings: &[(&str, &str)], got: impl Fn(String) + Send + 'static) -> Result<Self> {
+    pub fn join(
+        topic: &str,
+        group: &str,
+        settings: &[(&str, &str)],
+        got: impl Fn(String) + Send + 'static,
+    ) -> Result<Self> {
         let consumer = Arc::new(consumer(group, settings)?);
         consumer.subscribe(&[topic])?;
         let ended = Arc::new(AtomicBool::new(false));
         let (reader, stopping) = (Arc::clone(&consumer), Arc::clone(&ended));
         let task = tokio::spawn(async move {
             while !stopping.load(Ordering::Relaxed) {
-                let Ok(Ok(message)) = tokio::time::timeout(Duration::from_millis(100), reader.recv()).await else { continue };
+                let Ok(Ok(message)) = tokio::time::timeout(Duration::from_millis(100), reader.recv()).await else {
+                    continue;
+                };
                 if reader.commit_message(&message, CommitMode::Sync).is_ok() {
                     got(text(message.payload()));
                 }

@@ -27,7 +27,8 @@ async fn round_trip(codec: &str) -> Outcome {
     let topic = fresh_name("codec");
     create_topic(&topic, 1).await?;
     produce(&topic, codec, 0..200, None).await?;
-    let wanted: Vec<_> = (0..200).map(|i| (i as i64, format!("key-{}", i % 17), i.to_string(), format!("header-{i}"))).collect();
+    let wanted: Vec<_> =
+        (0..200).map(|i| (i as i64, format!("key-{}", i % 17), i.to_string(), format!("header-{i}"))).collect();
     expect(read(&topic, 200).await?, wanted, "records")
 }
 
@@ -101,7 +102,12 @@ async fn main() -> ExitCode {
     checks.check("offsets are found by time", offsets_by_time()).await;
     let sentence = "two members share a topic, one leaves, a third resumes: every record once";
     checks.check(sentence, group_of_two(&[("partition.assignment.strategy", "range")])).await;
-    checks.check("the same with the cooperative assignor", group_of_two(&[("partition.assignment.strategy", "cooperative-sticky")])).await;
+    checks
+        .check(
+            "the same with the cooperative assignor",
+            group_of_two(&[("partition.assignment.strategy", "cooperative-sticky")]),
+        )
+        .await;
     checks.check("the same with KIP-848", group_of_two(&[("group.protocol", "consumer")])).await;
     checks.exit_code()
 }

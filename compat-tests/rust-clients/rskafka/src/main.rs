@@ -70,7 +70,9 @@ async fn main() -> ExitCode {
         ("lz4", Compression::Lz4),
         ("zstd", Compression::Zstd),
     ] {
-        checks.check(&format!("keyed {name} records with headers come back in order"), round_trip(&client, codec)).await;
+        checks
+            .check(&format!("keyed {name} records with headers come back in order"), round_trip(&client, codec))
+            .await;
     }
     checks.check("offsets are found by time, and the start moves when records are deleted", offsets(&client)).await;
     checks.exit_code()
