@@ -7,6 +7,7 @@
 #   scripts/setup.sh --bench    and what bench/run.sh needs (headers of librdkafka)
 #   scripts/setup.sh --kafka    and what bench/kafka.sh needs (the same, and an Apache Kafka)
 #   scripts/setup.sh --oracle   and what compat-tests/oracle/run.sh needs (an Apache Kafka as old as the agent's protocol)
+#   scripts/setup.sh --matrix   and every client of compat-tests/run.sh all, with an Apache Kafka (Rust is taken as there)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -58,9 +59,16 @@ lacking() {
     cmp -s compat-tests/java/pom.xml "$tools/java/.complete" || command -v mvn >/dev/null || echo maven
     case "${1:-}" in --bench | --kafka) [ -e /usr/include/librdkafka/rdkafka.h ] || echo librdkafka-dev ;; esac
     case "${1:-}" in
-        --kafka) cmp -s bench/kafka/pom.xml "$tools/kafka/.complete" || command -v mvn >/dev/null || echo maven ;;
+        --kafka | --matrix) cmp -s bench/kafka/pom.xml "$tools/kafka/.complete" || command -v mvn >/dev/null || echo maven ;;
         --oracle) cmp -s compat-tests/oracle/pom.xml "$tools/oracle/.complete" || command -v mvn >/dev/null || echo maven ;;
     esac
+    if [ "${1:-}" = --matrix ]; then
+        command -v go >/dev/null || echo golang
+        command -v npm >/dev/null || echo nodejs npm
+        command -v mvn >/dev/null || echo maven
+        command -v c++ >/dev/null || echo g++
+        command -v make >/dev/null || echo make
+    fi
 }
 
 system_packages() {
@@ -122,10 +130,59 @@ azure_emulator() {
     say "Azurite" "installed $version"
 }
 
+# A Python client of the matrix in an environment of its own.
+python_client() {
+    local wanted=compat-tests/$1/requirements.txt venv="$tools/python/$1"
+    if cmp -s "$wanted" "$venv/.complete"; then say "$1" "there"; return; fi
+    rm -rf "$venv"
+    quietly python3 -m venv "$venv" || die "python3 -m venv failed"
+    with_retries "$venv/bin/python" -m pip install --disable-pip-version-check -r "$wanted" || die "pip could not install $wanted"
+    cp "$wanted" "$venv/.complete"
+    say "$1" "installed $(grep -c . "$wanted") packages"
+}
+
+node_client() {
+    local wanted=compat-tests/$1/package-lock.json folder="$tools/node/$1"
+    if cmp -s "$wanted" "$folder/.complete"; then say "$1" "there"; return; fi
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    cp "${wanted%/*}"/package*.json "$folder"
+    with_retries npm ci --prefix "$folder" --ignore-scripts --no-audit --no-fund || die "npm could not install $1"
+    cp "$wanted" "$folder/.complete"
+    say "$1" "installed"
+}
+
+# Go fetches the toolchain that a module asks for from 1.21 on; an older one only says that it cannot.
+go_client() {
+    case $(go env GOVERSION) in
+        go1.[0-9] | go1.[0-9].* | go1.1[0-9]* | go1.20*) say "$1" "skipped: $(go env GOVERSION) is too old, 1.21 is needed"; return ;;
+    esac
+    with_retries go build -C "compat-tests/$1" -mod=readonly -o "$tools/go/$1" . || die "go could not build $1"
+    say "$1" "built"
+}
+
+# librdkafka is built from C within it, so one job at a time.
+rust_clients() {
+    command -v cargo >/dev/null || { say "Rust clients" "skipped: no cargo"; return; }
+    with_retries env CARGO_TARGET_DIR="$tools/rust" cargo build --locked -j1 --manifest-path compat-tests/rust-clients/Cargo.toml \
+        || die "cargo could not build the Rust clients"
+    say "Rust clients" "built"
+}
+
+matrix() {
+    local client
+    for client in java-groups java-3.9 connect streams; do jars "$client" "compat-tests/$client/pom.xml" "$client"; done
+    for client in aiokafka kafka-python kafka-python-2; do python_client "$client"; done
+    for client in kafkajs platformatic; do node_client "$client"; done
+    for client in franz-go sarama kafka-go; do go_client "$client"; done
+    rust_clients
+}
+
 system_packages "$@"
 python_clients
 newest_librdkafka
 jars "Java client" compat-tests/java/pom.xml java
-if [ "${1:-}" = --kafka ]; then jars "Apache Kafka" bench/kafka/pom.xml kafka; fi
+case "${1:-}" in --kafka | --matrix) jars "Apache Kafka" bench/kafka/pom.xml kafka ;; esac
 if [ "${1:-}" = --oracle ]; then jars "Apache Kafka (oracle)" compat-tests/oracle/pom.xml oracle; fi
 azure_emulator
+if [ "${1:-}" = --matrix ]; then matrix; fi

@@ -1,0 +1,6 @@
+"""The checks of rdkafka: a Rust program of the workspace in rust-clients, built where it changed."""
+
+from programs import run_rust
+
+if __name__ == "__main__":
+    run_rust("rdkafka")
