@@ -202,7 +202,7 @@ fn request(id: &str, client: &Client) -> ConsumerHeartbeat {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
     fn nobody_has_what_another_has_and_all_get_what_they_should(steps in prop::collection::vec(steps(), 1..80)) {
