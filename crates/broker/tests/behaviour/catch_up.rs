@@ -145,5 +145,9 @@ async fn what_is_there_does_not_wait_for_long() {
     let answers = read(&[(0, 2), (1, 1)]).await;
     let bytes = |answer: broker::FetchedPartition| answer.result.expect("read").record_bytes;
     let bytes: Vec<_> = answers.into_iter().map(bytes).collect();
-    assert!(bytes[0] > 0 && bytes[1] == 0 && began.elapsed() < Duration::from_secs(2), "{bytes:?} {:?}", began.elapsed());
+    assert!(
+        bytes[0] > 0 && bytes[1] == 0 && began.elapsed() < Duration::from_secs(2),
+        "{bytes:?} {:?}",
+        began.elapsed()
+    );
 }
