@@ -222,6 +222,9 @@ impl Broker {
         partition: PartitionIndex,
     ) -> Option<i32> {
         let rack = rack.filter(|rack| !rack.is_empty() && *rack != self.settings().zone)?;
+        // To be handed over, perhaps to that very replica: who is sent there now is refused there under the next epoch.
+        let stays = self.view().owner(topic, partition) == Some(self.session());
+        stays.then_some(())?;
         let cluster = self.cluster();
         let of_zone = |node: &i32| {
             let mut agents = cluster.agents.iter();

@@ -121,6 +121,11 @@ impl ClusterView {
         (0..topic.partition_count).map(|partition| placement.owner(partition)).collect()
     }
 
+    /// Who should lead a partition.
+    pub(crate) fn owner(&self, topic: &Topic, partition: PartitionIndex) -> Option<SessionId> {
+        self.state.read().placement.of_topic(placed(topic)).owner(partition)
+    }
+
     /// Leader and epoch of each partition of a topic, and the agents that clients may ask, by index.
     pub(crate) fn partitions(&self, topic: &Topic) -> Vec<PartitionView> {
         let state = self.state.read();
