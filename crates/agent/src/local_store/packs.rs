@@ -189,7 +189,7 @@ impl Packs {
         if state.index.len() >= INDEXED_MAX {
             return None;
         }
-        if !state.active.as_ref().is_some_and(|active| active.next_block + blocks <= self.size) {
+        if state.active.as_ref().is_none_or(|active| active.next_block + blocks > self.size) {
             state.retire_active();
             state.active =
                 state.ready.take().map(|pack| Appended { pack, next_block: 1, writing: 0, entries: Vec::new() });
