@@ -52,7 +52,8 @@ impl Pack {
             Err(full @ (Errno::NOSPC | Errno::DQUOT)) => return Err(full.into()),
             _ => fill(&temporary.file, &id, position_of(blocks))?,
         }
-        temporary.become_object(path, directory, false)?;
+        // A link, which never replaces what has the name.
+        temporary.become_object(path, directory, true)?;
         Ok(Self::over(number, id, temporary.file.try_clone()?))
     }
 

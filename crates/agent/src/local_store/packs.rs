@@ -110,10 +110,10 @@ impl Packs {
         let directory = File::open(&path)?;
         let packs = Self { path, directory, scratch, size, hasher: RandomState::new(), state: Mutex::default() };
         let names = fs::read_dir(&packs.path)?.map(|file| Ok(file?.file_name().into_string().ok()));
-        let numbers = names.filter_map(|name| name.map(|name| name?.parse().ok()).transpose());
+        let numbers = names.filter_map(|name| name.map(|name| number_of(&name?)).transpose());
         let mut numbers = numbers.collect::<io::Result<Vec<u32>>>()?;
         numbers.sort_unstable();
-        packs.state.lock().next_number = numbers.last().map_or(0, |last| last + 1);
+        packs.state.lock().next_number = numbers.last().map_or(0, |last: &u32| last.saturating_add(1));
         for number in numbers {
             packs.load(number)?;
         }
@@ -154,7 +154,7 @@ impl Packs {
     }
 
     fn path_of(&self, number: u32) -> PathBuf {
-        self.path.join(format!("{number:010}"))
+        self.path.join(name_of(number))
     }
 
     fn hash(&self, key: &str) -> u64 {
@@ -264,7 +264,7 @@ impl Packs {
         }
         let mut state = self.state.lock();
         let number = state.next_number;
-        state.next_number += 1;
+        state.next_number = number.saturating_add(1);
         drop(state);
         let temporary: Temporary = self.scratch.new_temporary()?;
         Pack::create(number, self.size, temporary, &self.path_of(number), &self.directory).map(Some)
@@ -392,6 +392,15 @@ impl Packs {
         let lives = |entry: &Entry| self.is_at(self.hash(&entry.key), Place { pack: number, block: entry.block });
         Ok(entries.into_iter().filter(lives).collect())
     }
+}
+
+fn name_of(number: u32) -> String {
+    format!("{number:010}")
+}
+
+/// `None`: a file that is no pack.
+fn number_of(name: &str) -> Option<u32> {
+    name.parse().ok().filter(|number| name_of(*number) == name)
 }
 
 impl State {

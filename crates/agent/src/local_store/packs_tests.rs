@@ -178,6 +178,22 @@ fn a_pack_with_a_damaged_head_is_left_alone() {
 }
 
 #[test]
+fn a_file_that_is_no_pack_is_left_alone_and_none_is_replaced() {
+    let folder = tempfile::tempdir_in(".").unwrap();
+    fs::create_dir(folder.path().join(PACKS)).unwrap();
+    for name in ["notes", "12", "+000000012"] {
+        fs::write(folder.path().join(PACKS).join(name), b"x").unwrap();
+    }
+    let packs = packs(folder.path(), SMALL);
+    fs::write(folder.path().join(PACKS).join("0000000000"), b"x").unwrap();
+    packs.prepare();
+    assert!(files(folder.path()).iter().all(|file| fs::read(file).unwrap() == b"x"));
+    packs.state.lock().not_before = None;
+    put_surely(&packs, 1);
+    assert_eq!(get(&packs, &key(1)), Some(content(1)));
+}
+
+#[test]
 fn what_was_deleted_stays_away_and_gives_its_blocks_back() {
     let folder = tempfile::tempdir_in(".").unwrap();
     let now = packs(folder.path(), 256);
