@@ -81,7 +81,6 @@ pub(crate) const APIS: &[Api] = &[
     Api::new(ApiKey::DescribeLogDirs, "DescribeLogDirs", (1, 4), 2, schema::DESCRIBE_LOG_DIRS),
     Api::new(ApiKey::CreatePartitions, "CreatePartitions", (0, 3), 2, schema::CREATE_PARTITIONS),
     Api::new(ApiKey::DeleteGroups, "DeleteGroups", (0, 2), 2, schema::DELETE_GROUPS),
-    Api::new(ApiKey::OffsetDelete, "OffsetDelete", (0, 0), NEVER_FLEXIBLE, schema::OFFSET_DELETE),
     Api::new(ApiKey::ElectLeaders, "ElectLeaders", (0, 2), 2, schema::ELECT_LEADERS),
     Api::new(ApiKey::IncrementalAlterConfigs, "IncrementalAlterConfigs", (0, 1), 1, schema::INCREMENTAL_ALTER_CONFIGS),
     Api::new(
@@ -98,6 +97,7 @@ pub(crate) const APIS: &[Api] = &[
         0,
         schema::LIST_PARTITION_REASSIGNMENTS,
     ),
+    Api::new(ApiKey::OffsetDelete, "OffsetDelete", (0, 0), NEVER_FLEXIBLE, schema::OFFSET_DELETE),
     Api::new(ApiKey::DescribeClientQuotas, "DescribeClientQuotas", (0, 1), 1, schema::DESCRIBE_CLIENT_QUOTAS),
     Api::new(ApiKey::AlterClientQuotas, "AlterClientQuotas", (0, 1), 1, schema::ALTER_CLIENT_QUOTAS),
     Api::new(
