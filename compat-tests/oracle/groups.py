@@ -29,6 +29,7 @@ def _member(s: Conversation, instance: str | None = None) -> tuple[str, str]:
         joined = s.prepare("JoinGroup", {**body, "MemberId": joined["MemberId"]})
     member = joined["MemberId"]
     synced = s.prepare("SyncGroup", {"GroupId": group, "MemberId": member, "GenerationId": 1, "GroupInstanceId": instance,
+                                     "ProtocolType": "consumer", "ProtocolName": "range",
                                      "Assignments": [{"MemberId": member, "Assignment": b"plan"}]})
     if joined["ErrorCode"] or synced["ErrorCode"]:
         raise RuntimeError(f"{s.address}: {joined} {synced}")

@@ -25,6 +25,9 @@ use crate::error_code::{self, Code, NamedBy};
 /// Topics that one request creates.
 const TOPICS_PER_REQUEST_MAX: usize = 1_000;
 
+/// KRaft's own log: not a topic anybody makes.
+const CLUSTER_METADATA: &str = "__cluster_metadata";
+
 type Refusal = (Code, String);
 
 pub(crate) async fn handle(context: Arc<Context>, version: i16, request: CreateTopicsRequest) -> CreateTopicsResponse {
@@ -39,6 +42,9 @@ pub(crate) async fn handle(context: Arc<Context>, version: i16, request: CreateT
             Some(0) | None => continue, // answered already
             Some(_) if results.len() >= TOPICS_PER_REQUEST_MAX => {
                 Err((Code::InvalidRequest, format!("a request creates at most {TOPICS_PER_REQUEST_MAX} topics")))
+            }
+            Some(1) if name.as_str() == CLUSTER_METADATA => {
+                Err((Code::InvalidRequest, format!("Creation of internal topic {CLUSTER_METADATA} is prohibited.")))
             }
             Some(1) => create(&context, topic, request.validate_only).await,
             Some(_) => {

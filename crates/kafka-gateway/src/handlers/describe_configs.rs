@@ -2,7 +2,7 @@
 //!
 //! Resources: topic (2), broker (4: this agent by its id, or "" for the cluster-wide dynamic defaults, of which there are
 //! none), broker logger (8: empty). Other types, and another agent's id, are INVALID_REQUEST. `configuration_keys` picks
-//! names, null means all. A resource is answered once, however often it is named: its configs are many times the size of
+//! names, none or null means all. A resource is answered once, however often it is named: its configs are many times the size of
 //! its name. Synonyms and documentation only where asked for; values of sensitive configs never.
 
 use std::collections::HashSet;
@@ -39,8 +39,8 @@ pub(crate) async fn handle(
             .with_resource_name(resource.resource_name.clone());
         match configs(&context, resource) {
             Ok(configs) => {
-                let names: Option<HashSet<&str>> =
-                    resource.configuration_keys.as_ref().map(|keys| keys.iter().map(|key| key.as_str()).collect());
+                let keys = resource.configuration_keys.as_ref().filter(|keys| !keys.is_empty());
+                let names: Option<HashSet<&str>> = keys.map(|keys| keys.iter().map(|key| key.as_str()).collect());
                 let asked = configs
                     .into_iter()
                     .filter(|config| names.as_ref().is_none_or(|names| names.contains(config.name.as_str())));

@@ -62,8 +62,12 @@ pub(crate) async fn handle(context: &Context, version: i16, request: FetchReques
         for ((place, topic), fetched) in plan.places.into_iter().zip(read) {
             let answer = &mut answers[place];
             match fetched.result {
-                Ok(fetched) => fill(answer, version, isolation, fetched),
+                Ok(fetched) if fetched.has_zstd && version < ZSTD_SINCE && is_zstd_by_config(&topic) => {
+                    answer.error_code = Code::UnsupportedCompressionType.code();
+                }
+                Ok(fetched) => fill(answer, isolation, fetched),
                 Err(error) => {
+                    answer.aborted_transactions = matches!(error, FetchError::UnknownPartition).then_some(());
                     answer.error_code = error_code::of_fetch(&error, named_by(version)).code();
                     if matches!(error, FetchError::NotLeader | FetchError::FencedLeaderEpoch) {
                         let leader = context.leader(&topic, answer.partition);
@@ -125,11 +129,12 @@ fn named_by(version: i16) -> NamedBy {
     if version >= IDS_SINCE { NamedBy::Id } else { NamedBy::Name }
 }
 
-fn fill(answer: &mut PartitionResponse, version: i16, isolation: IsolationLevel, fetched: Fetched) {
-    if fetched.has_zstd && version < ZSTD_SINCE {
-        answer.error_code = Code::UnsupportedCompressionType.code();
-        return;
-    }
+/// Apache Kafka refuses old fetches by the topic's config only: what producers compressed by themselves it hands out.
+fn is_zstd_by_config(topic: &Topic) -> bool {
+    topic.configs.get("compression.type").is_some_and(|codec| codec == "zstd")
+}
+
+fn fill(answer: &mut PartitionResponse, isolation: IsolationLevel, fetched: Fetched) {
     answer.high_watermark = fetched.high_watermark;
     answer.last_stable_offset = fetched.last_stable_offset;
     answer.log_start_offset = fetched.log_start_offset;
@@ -163,7 +168,10 @@ impl Plan {
                     plan.places.push((place, Arc::clone(topic)));
                     plan.asked.push(to_read(topic, wanted));
                 }
-                None => answer.error_code = named_by(version).unknown_topic().code(),
+                None => {
+                    answer.error_code = named_by(version).unknown_topic().code();
+                    answer.aborted_transactions = Some(());
+                }
             }
             plan.answers.push(answer);
             last = Some((name, found));

@@ -50,7 +50,7 @@ pub(crate) async fn handle(
         Err(refused) => JoinGroupResponse::default()
             .with_error_code(error_code::of_group(refused.error).code())
             .with_generation_id(-1)
-            .with_protocol_name(Some(text("")))
+            .with_protocol_name(None)
             .with_member_id(text(refused.member_id)),
     };
     match response.protocol_name {
