@@ -24,6 +24,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 import network
 from agent_process import raise_open_file_limit
 from cluster import STORES, Cluster, audit, leaked
+from groups import groups
 from scenarios import database, join, kill9, restart, roll, scale, sigstop, store
 from trial import TOPIC, Trial
 from vanishing import cuts, lonely, mix, vanish
@@ -57,7 +58,7 @@ SCENARIOS = {scenario.run.__name__: scenario for scenario in (
     Scenario(database, 6.0), Scenario(store), Scenario(vanish, 6.0, apart=True), Scenario(cuts, 6.0, apart=True),
     Scenario(lonely, 12.0, apart=True),
     Scenario(mix, 6.0, apart=True, settings=EAGER_GARBAGE),
-    Scenario(zones, replicas=-1, prepare=give_zones),
+    Scenario(zones, replicas=-1, prepare=give_zones), Scenario(groups, 6.0),
     Scenario(clocks, 6.0, topic={"message.timestamp.type": "LogAppendTime"}, prepare=give_clocks))}
 
 

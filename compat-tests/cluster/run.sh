@@ -15,7 +15,7 @@ if [ "$#" -gt 0 ]; then
     run "$@"
 else
     failed=0
-    run restart join scale sigstop database clocks || failed=1
+    run restart join scale sigstop database clocks groups || failed=1
     run --store s3 kill9 store zones vanish lonely mix --seconds 30 || failed=1
     run --store moto --rate 150 java || failed=1
     exit "$failed"
