@@ -55,7 +55,7 @@ class Folder:
 
     def objects(self) -> dict[str, int]:
         """Sizes of all segments."""
-        paths = self._root.glob("org-*/flush/*/*")
+        paths = (path for path in self._root.glob("org-*/*/*/*") if path.is_file())
         return {str(path.relative_to(self._root)): path.stat().st_size for path in paths}
 
     def end(self) -> None:
