@@ -3,8 +3,6 @@ synced, and the agent. What one of them has used is read from /proc, for all thr
 
 import os
 import shutil
-import socket
-import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
@@ -14,15 +12,11 @@ from typing import Callable
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from agent_process import ROOT, AgentProcess, free_ports
+from agent_process import ROOT, AgentProcess
 from figures import COMMITS, TOPIC, total
+from kafka_process import KafkaProcess
 
 JARS = Path(os.environ.get("STREAMHOUSE_TOOLS", ROOT / "target" / "compat")) / "kafka" / "jars"
-# What Kafka's own kafka-server-start gives its JVM.
-JVM = ("-Xmx1G", "-Xms1G", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35",
-       "-XX:+ExplicitGCInvokesConcurrent", "-Djava.awt.headless=true")
-STARTED = "Kafka Server started"
-READY_WITHIN_S = 120
 DURABLE = "log.flush.interval.messages=1"
 
 
@@ -55,7 +49,6 @@ class Broker:
 
     name = ""
     address = ""
-    has_groups = True
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -117,7 +110,6 @@ class Agent(Broker):
     """target/release/agent with default settings, a local store and SQLite."""
 
     name = "agent"
-    has_groups = False  # once it has, this line goes
 
     def __init__(self, folder: Path, settings: dict[str, str] | None = None):
         super().__init__(folder)
@@ -147,63 +139,31 @@ class Agent(Broker):
 
 
 class Kafka(Broker):
-    """Apache Kafka, KRaft, one node that is broker and controller, defaults but for what one node needs."""
+    """Apache Kafka as it comes."""
 
     name = "Kafka"
     settings: tuple[str, ...] = ()
 
     def __init__(self, folder: Path):
         super().__init__(folder)
-        self.process: subprocess.Popen | None = None
-        client, controller = free_ports(2)
-        self.address = f"127.0.0.1:{client}"
-        lines = ("process.roles=broker,controller", "node.id=1", f"controller.quorum.voters=1@127.0.0.1:{controller}",
-                 f"listeners=PLAINTEXT://{self.address},CONTROLLER://127.0.0.1:{controller}",
-                 "controller.listener.names=CONTROLLER", f"log.dirs={folder / 'data'}", "offsets.topic.replication.factor=1",
-                 "transaction.state.log.replication.factor=1", "transaction.state.log.min.isr=1",
-                 "share.coordinator.state.topic.replication.factor=1", "share.coordinator.state.topic.min.isr=1",
-                 *self.settings)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._properties, self._log = folder / "server.properties", folder / "kafka.log"
-        self._properties.write_text("\n".join(lines) + "\n")
+        self.process = KafkaProcess(folder, JARS, self.settings)
+        self.address = self.process.address
 
     @property
     def pid(self) -> int:
-        assert self.process is not None
         return self.process.pid
 
     def start(self) -> None:
         """Ready when its log says so and its port answers."""
-        if not (self.folder / "data").exists():
-            format_it = java("kafka.tools.StorageTool", "format", "-t", "c3RyZWFtaG91c2ViZW5jaA", "-c", self._properties)
-            done = subprocess.run(format_it, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
-            if done.returncode != 0:
-                raise RuntimeError(f"Kafka's folder could not be formatted: {done.stdout[-2000:]}")
-        self._log.write_text("")
-        told = "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info"
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(java("kafka.Kafka", self._properties, options=(*JVM, told)), cwd=self.folder,
-                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        deadline = time.monotonic() + READY_WITHIN_S
-        while STARTED not in self._log.read_text(errors="replace"):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                raise RuntimeError(f"Kafka did not start: {self._log.read_text(errors='replace')[-2000:]}")
-            time.sleep(0.1)
-        host, port = self.address.split(":")
-        socket.create_connection((host, int(port)), timeout=10).close()
+        self.process.start()
 
     def stop(self) -> None:
         """Drained, its logs clean."""
-        assert self.process is not None
         self.process.terminate()
-        self.process.wait(120)
 
     def kill(self) -> None:
         """At once."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+        self.process.kill()
 
 
 class DurableKafka(Kafka):

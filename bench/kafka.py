@@ -31,8 +31,6 @@ SHORT = {"kafka": "Kafka", "durable": "durable Kafka", "agent": "agent"}
 
 def measured(scenario, kind: type, folder: str, warm: float, seconds: float) -> dict[str, float] | str:
     """The figures of one broker in one round, or why there are none."""
-    if scenario.needs_groups and not kind.has_groups:
-        return f"this tool needs consumer groups, which the {kind.name} has not got"
     if free_bytes(folder) < FREE_MIN:
         return f"the disk has less than {FREE_MIN >> 30} GiB left"
     broker = None

@@ -24,7 +24,6 @@ class Scenario:
     partitions: int
     size: int
     run: Callable[[Broker, float, float], Figures]
-    needs_groups: bool = False
 
 
 @contextmanager
@@ -161,10 +160,10 @@ SCENARIOS = [
     at_rate(10_000, ("producer:linger.ms=0", "producer:" + NOT_IDEMPOTENT), "linger 0", "e2e"),
     at_rate(50_000, ("producer:linger.ms=5", "producer:" + IDEMPOTENT), "linger 5", "e2e"),
     at_rate(100, ("producer:linger.ms=0", "producer:" + NOT_IDEMPOTENT), "linger 0", "e2e"),
-    Scenario("end to end, one in flight, Java", 1, KIB, java_end_to_end, needs_groups=True),
+    Scenario("end to end, one in flight, Java", 1, KIB, java_end_to_end),
     tail(KIB, 1),
     tail(KIB, 4),
     tail(SMALL, 1),
-    Scenario("read, just written, Java", 8, KIB, java_tail, needs_groups=True),
+    Scenario("read, just written, Java", 8, KIB, java_tail),
     Scenario("read cold, 1 KiB", 8, KIB, cold),
 ]

@@ -19,12 +19,11 @@ READY_WITHIN_S = 120
 CLUSTER_ID = "c3RyZWFtaG91c2Vfa2Fma2"
 NODE = ("process.roles=broker,controller", "node.id=1", "controller.listener.names=CONTROLLER", "offsets.topic.replication.factor=1",
         "transaction.state.log.replication.factor=1", "transaction.state.log.min.isr=1",
-        "share.coordinator.state.topic.replication.factor=1", "share.coordinator.state.topic.min.isr=1",
-        "group.initial.rebalance.delay.ms=0")
+        "share.coordinator.state.topic.replication.factor=1", "share.coordinator.state.topic.min.isr=1")
 
 
 class KafkaProcess:
-    """`start`, `kill`; `address` is where clients find it. Ends only the process it started."""
+    """`start`, `terminate`, `kill`; `address` is where clients find it. Ends only the process it started."""
 
     def __init__(self, folder: Path, jars: Path = JARS, settings: tuple[str, ...] = ()):
         self.folder, self._jars = folder, jars
@@ -36,6 +35,12 @@ class KafkaProcess:
         folder.mkdir(parents=True, exist_ok=True)
         self._properties, self._log = folder / "server.properties", folder / "kafka.log"
         self._properties.write_text("\n".join(lines) + "\n")
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running broker."""
+        assert self.process is not None
+        return self.process.pid
 
     def _java(self, main: str, *arguments: object, options: tuple[str, ...] = ("-Xmx256M",)) -> list[str]:
         quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
@@ -61,6 +66,12 @@ class KafkaProcess:
             time.sleep(0.1)
         host, port = self.address.split(":")
         socket.create_connection((host, int(port)), timeout=10).close()
+
+    def terminate(self) -> None:
+        """SIGTERM, and waits: its logs are clean then."""
+        assert self.process is not None
+        self.process.terminate()
+        self.process.wait(120)
 
     def kill(self) -> None:
         """At once."""

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from agent_process import ROOT, AgentProcess, raise_open_file_limit
+from kafka_process import TOOLS, KafkaProcess
 
 # What CI runs, then the rest of the matrix (scripts/setup.sh --matrix gets it); seconds until a client has failed.
 CI = {"kcat": 180, "confluent": 180, "java": 180, "grpc": 180}
@@ -76,17 +77,13 @@ def run_clients(clients: list[str], agent: AgentProcess | None, against: str) ->
     return rows
 
 
-def start_kafka(folder: Path):
-    """An Apache Kafka as bench/ measures it, whose groups do not wait for more members before their first rebalance."""
-    sys.path.append(str(ROOT / "bench"))
-    from brokers import Kafka, kafka_version
-
-    class Oracle(Kafka):
-        settings = ("group.initial.rebalance.delay.ms=0",)
-
-    kafka = Oracle(folder / "kafka")
+def start_kafka(folder: Path) -> KafkaProcess:
+    """The Apache Kafka that bench/ measures; its groups do not wait for more members before their first rebalance."""
+    jars = TOOLS / "kafka" / "jars"
+    kafka = KafkaProcess(folder / "kafka", jars, ("group.initial.rebalance.delay.ms=0",))
     kafka.start()
-    print(f"Apache Kafka {kafka_version()}, pid {kafka.pid}: {kafka.address}", flush=True)
+    version = next(jar.stem.removeprefix("kafka-clients-") for jar in jars.glob("kafka-clients-*.jar"))
+    print(f"Apache Kafka {version}, pid {kafka.pid}: {kafka.address}", flush=True)
     return kafka
 
 
@@ -119,8 +116,9 @@ def main() -> int:
             kafka = start_kafka(folder)
             options.against = kafka.address
         if not options.against:
-            # Groups of tests are many and small: their first rebalance need not wait 3 s for company.
-            agent = AgentProcess(folder, settings={"GROUP_INITIAL_REBALANCE_DELAY_MS": "100"})
+            # Groups of tests are many and small: their first rebalance need not wait 3 s for company. And what checks write with
+            # times long ago must not expire while they read it.
+            agent = AgentProcess(folder, settings={"GROUP_INITIAL_REBALANCE_DELAY_MS": "100", "RETENTION_INTERVAL": "3600"})
             agent.start()
             print(f"agent {agent.pid}: kafka {agent.kafka}, grpc {agent.grpc}, ready in {agent.ready_ms:.0f} ms")
         rows = run_clients(options.clients, agent, options.against)

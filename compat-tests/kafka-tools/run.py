@@ -97,7 +97,7 @@ def api_versions() -> None:
 
 @check("kafka-features and kafka-cluster answer")
 def features() -> None:
-    needs(asked("FeatureCommand", "describe"), "metadata.version", "group.version")
+    needs(asked("FeatureCommand", "describe"), "group.version")
     needs(tool("ClusterTool", "cluster-id", "--bootstrap-server", KAFKA), "Cluster ID: .+")
 
 

@@ -106,7 +106,7 @@ def main() -> int:
     raise_open_file_limit()
     schemas = Schemas(next(JARS.glob("kafka-clients-*.jar")))
     folder = Path(tempfile.mkdtemp(prefix="oracle-"))
-    kafka, agent = KafkaProcess(folder / "kafka"), AgentProcess(folder / "agent", settings=AGENT_SETTINGS)
+    kafka, agent = KafkaProcess(folder / "kafka", settings=("group.initial.rebalance.delay.ms=0",)), AgentProcess(folder / "agent", settings=AGENT_SETTINGS)
     try:
         kafka.start()
         agent.start()

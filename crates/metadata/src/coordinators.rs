@@ -50,6 +50,14 @@ pub struct CoordinatorChange {
     pub value: Option<Bytes>,
 }
 
+impl CoordinatorChange {
+    /// Bytes of owner, item and value: what it takes on its way to the database, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.key.owner.len() + self.key.item.len() + self.value.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 /// What one coordinator changes at once.
 #[derive(Clone, Debug)]
 pub struct CoordinatorWrite {

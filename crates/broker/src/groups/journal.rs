@@ -7,10 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use metadata::{COORDINATOR_CHANGES_MAX, CoordinatorOutcome, CoordinatorWrite, MetadataStore, StoreError};
+use metadata::{
+    COORDINATOR_CHANGES_MAX, CoordinatorChange, CoordinatorOutcome, CoordinatorWrite, MetadataStore, StoreError,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::line::WRITE_BYTES_MAX;
 use crate::session::SessionStatus;
 
 /// Writes that may wait; a shard has one at most.
@@ -91,13 +94,15 @@ impl JournalTask {
             Some(entry) => entry,
             None => self.entries.recv().await?,
         };
-        let mut changes = first.write.changes.len();
+        let bytes_of = |write: &CoordinatorWrite| write.changes.iter().map(CoordinatorChange::bytes).sum::<usize>();
+        let (mut changes, mut bytes) = (first.write.changes.len(), bytes_of(&first.write));
         let (mut writes, mut waiting) = (vec![first.write], vec![first.done]);
         while let Ok(entry) = self.entries.try_recv() {
             changes += entry.write.changes.len();
+            bytes += bytes_of(&entry.write);
             // Of two of one partition (its shard began anew) the later one is for the next call.
             let is_second = writes.iter().any(|write| write.partition == entry.write.partition);
-            if is_second || changes > COORDINATOR_CHANGES_MAX {
+            if is_second || changes > COORDINATOR_CHANGES_MAX || bytes > WRITE_BYTES_MAX {
                 self.next = Some(entry);
                 break;
             }

@@ -53,3 +53,23 @@ fn a_write_takes_whole_decisions_and_no_more_than_a_call() {
     assert!(last.try_recv().is_ok());
     assert!(!line.is_full());
 }
+
+#[test]
+fn a_write_takes_few_large_decisions_and_a_line_not_many() {
+    let mut line = Line::default();
+    let large =
+        |number: usize| CoordinatorChange { value: Some(vec![0; WRITE_BYTES_MAX / 2 - 9].into()), ..change(number) };
+    let decisions = BYTES_MAX / (WRITE_BYTES_MAX / 2);
+    for number in 0..decisions {
+        assert!(!line.is_full());
+        line.change(vec![large(number)]);
+    }
+    assert!(line.is_full());
+    let mut sizes = Vec::new();
+    while let Some(changes) = line.take_changes() {
+        sizes.push(changes.len());
+        line.written();
+    }
+    assert_eq!(sizes, vec![2; decisions / 2]);
+    assert!(!line.is_full());
+}
