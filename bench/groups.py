@@ -215,7 +215,7 @@ def longest_stop(readers: list[_Reader], since: float) -> float:
 
 
 def twenty(_: float) -> None:
-    """A death, then a roll, in each protocol."""
+    """A death where a session is short enough, then a roll, in each protocol."""
     for name, settings in KINDS.items():
         with fresh_agent() as agent:
             create(agent, {TOPIC: PARTITIONS})
@@ -224,30 +224,44 @@ def twenty(_: float) -> None:
             readers = [_Reader(agent.kafka, settings) for _ in range(MEMBERS - 1)]
             for reader in readers:
                 reader.start()
-            other = subprocess.Popen([sys.executable, str(MEMBER), "--member", agent.kafka, name], stdout=subprocess.PIPE, text=True)
             try:
-                assert other.stdout.readline(), "the twentieth member got no records"
-                time.sleep(3)
                 if "group.protocol" not in settings:
-                    began = time.monotonic()
-                    other.kill()
-                    time.sleep(SESSION_S + 4)
-                    record(f"20 over 60, {name}", "longest stop after a death", longest_stop(readers, began), "s", below=SESSION_S + 1)
-                began = time.monotonic()
-                for reader in list(readers):
-                    reader.close()
-                    readers.append(_Reader(agent.kafka, settings))
-                    readers[-1].start()
-                    time.sleep(0.5)
-                time.sleep(4)
-                asked = {} if name == "classic, range" else {"below": 3}
-                record(f"20 over 60, {name}", "longest stop of a partition in a roll", longest_stop(readers, began), "s", **asked)
+                    _death(agent.kafka, name, readers)
+                readers.append(_Reader(agent.kafka, settings))
+                readers[-1].start()
+                time.sleep(5)
+                _roll(agent.kafka, name, settings, readers)
             finally:
-                other.kill()
-                other.wait()
                 writer.close()
                 for reader in readers:
                     reader.close()
+
+
+def _death(kafka: str, name: str, readers: list[_Reader]) -> None:
+    """The twentieth is a process of its own, and killed."""
+    other = subprocess.Popen([sys.executable, str(MEMBER), "--member", kafka, name], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline(), "the twentieth member got no records"
+        time.sleep(3)
+        began = time.monotonic()
+    finally:
+        other.kill()
+        other.wait()
+    time.sleep(SESSION_S + 4)
+    record(f"20 over 60, {name}", "longest stop after a death", longest_stop(readers, began), "s", below=SESSION_S + 1)
+
+
+def _roll(kafka: str, name: str, settings: dict[str, object], readers: list[_Reader]) -> None:
+    """Each leaves, and another one comes."""
+    began = time.monotonic()
+    for reader in list(readers):
+        reader.close()
+        readers.append(_Reader(kafka, settings))
+        readers[-1].start()
+        time.sleep(0.5)
+    time.sleep(4)
+    asked = {} if name == "classic, range" else {"below": 3}
+    record(f"20 over 60, {name}", "longest stop of a partition in a roll", longest_stop(readers, began), "s", **asked)
 
 
 def member(kafka: str, name: str) -> None:

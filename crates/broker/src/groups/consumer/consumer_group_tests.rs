@@ -32,6 +32,19 @@ fn a_partition_is_given_only_when_its_former_owner_let_go() {
 }
 
 #[test]
+fn members_come_back_sooner_until_everybody_has_what_is_theirs() {
+    let mut rig = Rig::new(&[(1, 2)]);
+    let mut interval = |request: &ConsumerHeartbeat| rig.send(request).unwrap().heartbeat_interval;
+    let (settled, unsettled) = (Duration::from_secs(5), Duration::from_millis(500));
+    assert_eq!(interval(&join("a", &["t1"])), settled);
+    assert_eq!(interval(&join("b", &["t1"])), unsettled);
+    assert_eq!(interval(&beat("a", 1)), unsettled);
+    assert_eq!(interval(&owning("a", 1, &[(1, 0)])), unsettled, "b does not know yet");
+    assert_eq!(interval(&beat("b", 2)), settled);
+    assert_eq!(interval(&beat("a", 2)), settled);
+}
+
+#[test]
 fn a_member_that_leaves_frees_what_it_had() {
     let mut rig = Rig::new(&[(1, 2)]);
     rig.told(&join("a", &["t1"]));

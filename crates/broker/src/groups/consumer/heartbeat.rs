@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use metadata::CoordinatorChange;
 use tokio::time::Instant;
@@ -11,9 +12,10 @@ use tokio::time::Instant;
 use super::assignment::Assignment;
 use super::assignor::Assignor;
 use super::consumer_group::ConsumerGroup;
+use super::limits::{UNSETTLED_INTERVAL, UNSETTLED_INTERVAL_OF_EACH};
 use super::member::{LEAVE_EPOCH, Member, MemberMetadata, MemberState, STATIC_LEAVE_EPOCH};
 use super::subscription;
-use crate::groups::api::GroupError;
+use crate::groups::api::{GroupError, GroupState};
 use crate::groups::api_consumer::{ConsumerHeartbeat, ConsumerHeartbeatAnswer, HeartbeatRefused};
 use crate::groups::settings::{GROUP_BYTES_MAX, MEMBER_BYTES_MAX};
 use crate::groups::topics_view::TopicsView;
@@ -88,9 +90,20 @@ impl ConsumerGroup {
         Ok(ConsumerHeartbeatAnswer {
             member_id: member_id.to_string(),
             member_epoch: current.epoch,
-            heartbeat_interval: self.settings.heartbeat_interval,
+            heartbeat_interval: self.heartbeat_interval(),
             assignment: is_told.then(|| current.assigned.clone()),
         })
+    }
+
+    /// While a group is on its way to an assignment its members come back sooner: who is to get a partition gets it once its
+    /// former owner has said that it let go, which takes a heartbeat of each. Of large groups less often.
+    fn heartbeat_interval(&self) -> Duration {
+        let settled = self.settings.heartbeat_interval;
+        if self.state() == GroupState::Stable {
+            return settled;
+        }
+        let members = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+        settled.min(UNSETTLED_INTERVAL.max(UNSETTLED_INTERVAL_OF_EACH.saturating_mul(members)))
     }
 
     /// Our own bounds; Kafka's is the size of a record.
@@ -124,7 +137,7 @@ impl ConsumerGroup {
         Ok(ConsumerHeartbeatAnswer {
             member_id: member_id.to_string(),
             member_epoch: request.member_epoch,
-            heartbeat_interval: std::time::Duration::ZERO,
+            heartbeat_interval: Duration::ZERO,
             assignment: None,
         })
     }

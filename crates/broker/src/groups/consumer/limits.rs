@@ -11,12 +11,17 @@ pub(super) const REGEX_COMPILED_BYTES_MAX: usize = 1 << 20;
 /// Member id, instance id, rack id: each. A member id is part of a row's key.
 pub(crate) const ID_BYTES_MAX: usize = 512;
 
+/// Heartbeats of members while their group is not settled…
+pub(super) const UNSETTLED_INTERVAL: Duration = Duration::from_millis(500);
+/// …and what each member adds to it at least.
+pub(super) const UNSETTLED_INTERVAL_OF_EACH: Duration = Duration::from_millis(1);
+
 /// Settings of KIP-848 groups, with Kafka's defaults.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConsumerSettings {
     /// `group.consumer.session.timeout.ms`: a member without a heartbeat for so long is out.
     pub(crate) session_timeout: Duration,
-    /// `group.consumer.heartbeat.interval.ms`: told to members.
+    /// `group.consumer.heartbeat.interval.ms`: told to members of a settled group.
     pub(crate) heartbeat_interval: Duration,
     /// `group.consumer.max.size`; Kafka has no limit of its own.
     pub(crate) max_size: usize,
