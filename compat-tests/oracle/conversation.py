@@ -180,7 +180,7 @@ class Normal:
         if isinstance(value, bytes):
             return value.hex() if len(value) != 16 else self._name(value.hex()) if any(value) else "nil"
         if isinstance(value, str):
-            text = ID.sub(lambda found: self._name(found[0]), LONG.sub("N", value.replace(self._prefix, "x")))
+            text = LONG.sub("N", ID.sub(lambda found: self._name(found[0]), value.replace(self._prefix, "x")))
             return "cluster" if key == "ClusterId" else text
         if isinstance(value, bool) or not isinstance(value, int):
             return value
