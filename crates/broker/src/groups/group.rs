@@ -18,8 +18,8 @@ use super::effects::{Effects, Now, Reply, Ticket};
 use super::offsets::Offsets;
 use super::registry::Names;
 use super::rows::{KIND_CLASSIC_GROUP, KIND_OFFSET, RowError};
-use super::settings::GroupSettings;
 use super::topics_view::TopicsView;
+use crate::settings::GroupSettings;
 
 /// See the module.
 pub(crate) struct Group {
@@ -58,7 +58,7 @@ impl Group {
             KIND_OFFSET => self.offsets.load(&row.key.item, &row.value)?,
             kind if ConsumerGroup::has_kind(kind) => {
                 if matches!(self.members, Members::Classic(_)) {
-                    let consumer = ConsumerGroup::new(self.group_id.clone(), settings.consumer);
+                    let consumer = ConsumerGroup::new(self.group_id.clone(), ConsumerSettings::default());
                     self.members = Members::Consumer(Box::new(consumer));
                 }
                 if let Members::Consumer(consumer) = &mut self.members {

@@ -14,8 +14,8 @@ use uuid::Uuid;
 use super::api::{FetchedOffset, GroupError, OffsetCommit, PartitionOutcome};
 use super::classic::OffsetExpiry;
 use super::effects::{Effects, Now};
+use super::limits::{OFFSET_METADATA_BYTES_MAX, OFFSETS_PER_GROUP_MAX, OFFSETS_PER_REQUEST_MAX};
 use super::rows::{KIND_OFFSET, RowError, RowReader, RowWriter};
-use super::settings::{OFFSET_METADATA_BYTES_MAX, OFFSETS_PER_GROUP_MAX, OFFSETS_PER_REQUEST_MAX};
 
 /// The layout of a value that is written.
 const VERSION: u8 = 0;

@@ -18,12 +18,13 @@ use super::api::{
     OffsetDelete, OffsetFetch, SyncGroup,
 };
 use super::api_consumer::{ConsumerHeartbeat, ConsumerHeartbeatAnswer, HeartbeatRefused};
+use super::consumer::ConsumerSettings;
 use super::effects::{Effects, Now, Reply, Ticket};
 use super::group::Group;
-use super::settings::GroupSettings;
 use super::topics_view::TopicsView;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
+use crate::settings::GroupSettings;
 
 /// Groups of one coordinator; who would found another one is refused.
 const GROUPS_MAX: usize = 50_000;
@@ -220,7 +221,7 @@ impl Registry {
             heartbeat.member_id = self.surroundings.fresh_id().to_string();
         }
         let topics = self.topics();
-        let settings = self.surroundings.settings.consumer;
+        let settings = ConsumerSettings::default();
         self.found(now, &heartbeat.group_id).consumer_heartbeat(now, settings, &heartbeat, &topics, effects)
     }
 
@@ -300,7 +301,8 @@ impl Registry {
     pub(crate) fn sweep(&mut self, instant: Instant, effects: &mut Effects) {
         let now = self.surroundings.now(instant);
         let names = Names { organization: self.organization, catalog: &self.surroundings.catalog };
-        let retention = self.surroundings.settings.offsets_retention_ms;
+        let retention = self.surroundings.settings.offsets_retention.as_millis();
+        let retention = i64::try_from(retention).unwrap_or(i64::MAX);
         let mut over = Vec::new();
         for (group_id, group) in &mut self.groups {
             if group.sweep(now, retention, &names, effects) {

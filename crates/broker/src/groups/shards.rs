@@ -21,7 +21,6 @@ use super::confirmation::Confirmation;
 use super::effects::Reply;
 use super::journal::Journal;
 use super::registry::{Request, Surroundings};
-use super::settings::GroupSettings;
 use super::shard::{Command, Shard};
 use crate::catalog::Catalog;
 use crate::session::SessionStatus;
@@ -69,7 +68,7 @@ impl Shards {
         let (journal, journal_task) = Journal::new(Arc::clone(metadata), Arc::clone(status));
         let (confirmation, confirmation_task) = Confirmation::new(Arc::clone(metadata), Arc::clone(status));
         let surroundings = Surroundings {
-            settings: Arc::new(group_settings(&shared.settings.groups)),
+            settings: Arc::new(shared.settings.groups),
             catalog: Arc::clone(&shared.catalog),
             clock: Arc::clone(&shared.clock),
             rng: Arc::new(Mutex::new(rng)),
@@ -177,17 +176,6 @@ impl Shards {
             // One that is busy is swept next time.
             let _ = shard.commands.try_send(Command::Sweep);
         }
-    }
-}
-
-fn group_settings(settings: &crate::GroupSettings) -> GroupSettings {
-    GroupSettings {
-        initial_rebalance_delay: settings.initial_rebalance_delay,
-        session_timeout_min: settings.session_timeout_min,
-        session_timeout_max: settings.session_timeout_max,
-        group_max_size: settings.group_size_max,
-        offsets_retention_ms: i64::try_from(settings.offsets_retention.as_millis()).unwrap_or(i64::MAX),
-        ..GroupSettings::default()
     }
 }
 

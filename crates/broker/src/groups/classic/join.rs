@@ -9,7 +9,7 @@ use super::subscription::{self, CONSUMER};
 use super::{ClassicGroup, Phase, answer_waiting, refuse_join};
 use crate::groups::api::{GroupError, JoinGroup, JoinRefused, Joined, Protocol};
 use crate::groups::effects::{Effects, Now, Reply, Ticket};
-use crate::groups::settings::{GROUP_BYTES_MAX, MEMBER_BYTES_MAX};
+use crate::groups::limits::{GROUP_BYTES_MAX, MEMBER_BYTES_MAX, NEW_MEMBER_JOIN_TIMEOUT};
 
 impl ClassicGroup {
     /// A member joins, or joins again. `fresh` names it if it has no id.
@@ -68,10 +68,10 @@ impl ClassicGroup {
             Phase::Empty => true,
             Phase::Preparing { .. } => {
                 let joining = self.members.values().filter(|member| member.joining.is_some()).count();
-                known.is_some_and(|member| member.joining.is_some()) || joining < self.settings.group_max_size
+                known.is_some_and(|member| member.joining.is_some()) || joining < self.settings.group_size_max
             }
             Phase::Completing { .. } | Phase::Stable { .. } => {
-                known.is_some() || self.members.len() < self.settings.group_max_size
+                known.is_some() || self.members.len() < self.settings.group_size_max
             }
         }
     }
@@ -112,7 +112,7 @@ impl ClassicGroup {
         } else if request.group_instance_id.is_some() || !request.require_known_member_id {
             self.add(now, member_id, request, ticket, effects);
         } else {
-            if self.pending.len() >= self.settings.group_max_size {
+            if self.pending.len() >= self.settings.group_size_max {
                 return Err(JoinRefused { error: GroupError::GroupMaxSizeReached, member_id: String::new() });
             }
             let expires = now.instant + request.session_timeout;
@@ -137,7 +137,7 @@ impl ClassicGroup {
         }
         self.pending.remove(&member_id);
         let mut member = Member::new(request, ticket);
-        let expires = now.instant + self.settings.new_member_join_timeout;
+        let expires = now.instant + NEW_MEMBER_JOIN_TIMEOUT;
         member.expires = Some(expires);
         self.wake_at(expires);
         self.members.insert(member_id, member);

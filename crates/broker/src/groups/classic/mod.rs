@@ -30,7 +30,7 @@ use super::api::{
     DescribedGroup, DescribedMember, GroupError, GroupState, GroupType, JoinRefused, JoinedMember, ListedGroup,
 };
 use super::effects::{Effects, Now, Reply, Ticket};
-use super::settings::GroupSettings;
+use crate::settings::GroupSettings;
 pub(crate) use checks::OffsetExpiry;
 
 /// A classic group.

@@ -7,7 +7,7 @@ use super::subscription::{self, CONSUMER};
 use super::{ClassicGroup, InitialDelay, Phase};
 use crate::groups::api::GroupError;
 use crate::groups::effects::{Effects, Now, Reply};
-use crate::groups::settings::REBALANCE_RETRY_MIN;
+use crate::groups::limits::REBALANCE_RETRY_MIN;
 
 impl ClassicGroup {
     /// Somebody came, changed or went: a rebalance begins, or the one that is under way may be complete.

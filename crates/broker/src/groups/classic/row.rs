@@ -9,7 +9,7 @@ use super::{ClassicGroup, Phase};
 use crate::groups::api::Protocol;
 use crate::groups::effects::{Effects, Now};
 use crate::groups::rows::{KIND_CLASSIC_GROUP, RowError, RowReader, RowWriter};
-use crate::groups::settings::GroupSettings;
+use crate::settings::GroupSettings;
 
 /// The layout that is written.
 const VERSION: u8 = 0;
@@ -106,7 +106,7 @@ impl ClassicGroup {
             self.extend_session(now, &member_id);
         }
         self.phase = Phase::Stable { sync_deadline: None };
-        if self.members.len() > self.settings.group_max_size {
+        if self.members.len() > self.settings.group_size_max {
             // The bound was lowered: a rebalance puts out those that join last.
             let deadline = now.instant + self.rebalance_timeout();
             self.enter(now, Phase::Preparing { deadline, initial: None });

@@ -8,7 +8,7 @@ use tracing::debug;
 use super::{ClassicGroup, Phase};
 use crate::groups::api::{GroupError, Heartbeat, LeaveGroup, LeavingMember, LeftMember, SyncGroup, Synced};
 use crate::groups::effects::{Effects, Now, Reply, Ticket};
-use crate::groups::settings::ASSIGNMENT_BYTES_MAX;
+use crate::groups::limits::ASSIGNMENT_BYTES_MAX;
 
 impl ClassicGroup {
     /// A member asks what it is assigned; the leader brings what everybody is.

@@ -17,7 +17,7 @@ use super::member::{LEAVE_EPOCH, Member, MemberMetadata, MemberState, STATIC_LEA
 use super::subscription;
 use crate::groups::api::{GroupError, GroupState};
 use crate::groups::api_consumer::{ConsumerHeartbeat, ConsumerHeartbeatAnswer, HeartbeatRefused};
-use crate::groups::settings::{GROUP_BYTES_MAX, MEMBER_BYTES_MAX};
+use crate::groups::limits::{GROUP_BYTES_MAX, MEMBER_BYTES_MAX};
 use crate::groups::topics_view::TopicsView;
 
 /// Who sends a heartbeat.

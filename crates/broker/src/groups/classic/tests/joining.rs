@@ -128,7 +128,7 @@ fn an_empty_group_takes_any_protocol_type() {
 
 #[test]
 fn a_full_group_refuses_another_member() {
-    let mut rig = Rig::with(GroupSettings { group_max_size: 2, ..GroupSettings::default() });
+    let mut rig = Rig::with(GroupSettings { group_size_max: 2, ..GroupSettings::default() });
     let tickets = [rig.join(consumer("a")), rig.join(consumer("b"))];
     let third = rig.join(consumer("c"));
     assert_eq!(rig.refused(third), JoinRefused { error: GroupError::GroupMaxSizeReached, member_id: String::new() });
@@ -140,7 +140,7 @@ fn a_full_group_refuses_another_member() {
 
 #[test]
 fn as_many_ids_may_wait_to_be_used_as_members_fit() {
-    let mut rig = Rig::with(GroupSettings { group_max_size: 2, ..GroupSettings::default() });
+    let mut rig = Rig::with(GroupSettings { group_size_max: 2, ..GroupSettings::default() });
     let request = JoinGroup { require_known_member_id: true, ..consumer("a") };
     let errors = [(); 3].map(|()| {
         let ticket = rig.join(request.clone());

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::ClassicGroup;
 use crate::groups::api::*;
 use crate::groups::effects::{Effects, Now, Reply, Ticket};
-use crate::groups::settings::GroupSettings;
+use crate::settings::GroupSettings;
 
 /// A group, the time, and what it answered and wrote.
 pub(super) struct Rig {

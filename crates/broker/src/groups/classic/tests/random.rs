@@ -42,7 +42,7 @@ impl History {
         let random = StdRng::seed_from_u64(seed);
         let named = |number: usize| number.is_multiple_of(2).then(|| format!("instance{number}"));
         let clients = (0..CLIENTS).map(|number| Client { instance_id: named(number), ..Client::default() }).collect();
-        let rig = Rig::with(GroupSettings { group_max_size: 4, ..GroupSettings::default() });
+        let rig = Rig::with(GroupSettings { group_size_max: 4, ..GroupSettings::default() });
         Self { rig, random, clients, seen: BTreeSet::new(), protocols: BTreeMap::new(), newest: 0 }
     }
 
@@ -250,7 +250,7 @@ fn compare(history: &mut History, seed: u64) {
         history.rig.heartbeat(&member_id, generation).expect("a member of a stable group");
     }
     let row = history.rig.rows.last().cloned().flatten().expect("a stable group has a row");
-    let mut other = Rig::with(GroupSettings { group_max_size: 4, ..GroupSettings::default() });
+    let mut other = Rig::with(GroupSettings { group_size_max: 4, ..GroupSettings::default() });
     other.now = history.rig.now;
     other.tickets = history.rig.tickets;
     other.group =
