@@ -78,6 +78,22 @@ def total(metrics: dict[str, float], name: str) -> float:
     return sum(value for series, value in metrics.items() if series.partition("{")[0] == name)
 
 
+def quantile(before: dict[str, float], after: dict[str, float], name: str, share: float) -> float:
+    """Of a histogram, what came between two looks: linear within its bucket, the last bound for what is above all."""
+    buckets: dict[float, float] = {}
+    for series, value in after.items():
+        if series.startswith(f"{name}_bucket{{"):
+            bound = float(series.partition('le="')[2].partition('"')[0].replace("+Inf", "inf"))
+            buckets[bound] = buckets.get(bound, 0) + value - before.get(series, 0)
+    counts = sorted(buckets.items())
+    wanted, below, lower = share * (counts[-1][1] if counts else 0), 0.0, 0.0
+    for bound, count in counts:
+        if count >= wanted and count > below:
+            return lower if bound == float("inf") else lower + (bound - lower) * (wanted - below) / (count - below)
+        below, lower = count, bound
+    return lower
+
+
 def run_scenarios(about: str, scenarios: dict[str, Callable[[float], None]], shared_by: str) -> int:
     """The command line of a file of scenarios. Exit code 0 if everything could be measured, whatever the figures are."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)

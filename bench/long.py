@@ -2,7 +2,7 @@
 
     bench/long.sh [--minutes 30] [--rate 60] [--disk 20] [--partitions 8] [--consume]
 
-One librdkafka producer sends 1 KiB records at a rate in MB/s to a fresh agent (local store, SQLite) whose topic keeps what half of the
+One librdkafka producer sends 1 KiB records at a rate in MB/s to a fresh agent (local store, SQLite) whose topic keeps what a third of the
 disk's share holds (retention.bytes, retention.ms, segment.bytes: topic settings, nothing else). Every minute is a row: rate held,
 produce latency, resident memory, CPU, what the data folder takes, and what /metrics says of objects. Then the verdicts: memory, p99
 and disk in the last third beside the second. `--consume`: a reader follows at the tail, and the latency is from produce to poll.
@@ -21,10 +21,11 @@ from pathlib import Path
 import report
 from agent_process import ROOT
 from brokers import Agent, disk_used, free_bytes, new_broker
-from figures import IDEMPOTENT, load, total
+from figures import IDEMPOTENT, load, quantile, total
 
 GB = 1_000_000_000
 SIZE = 1024
+PUTS, COMMITS = "streamhouse_object_put_seconds", "streamhouse_commit_seconds"
 WRITES, DELETES = "streamhouse_object_put_seconds_count", "streamhouse_objects_deleted_total"
 
 
@@ -36,6 +37,8 @@ class Minute:
     p50_ms: float
     p99_ms: float
     p999_ms: float
+    put_p99_ms: float
+    commit_p99_ms: float
     resident_mb: float
     highest_mb: float
     cpu: float
@@ -45,13 +48,14 @@ class Minute:
 
     def row(self) -> str:
         """Of the Markdown table."""
-        cells = (f"{self.at}", f"{self.rate:.1f}", f"{self.p50_ms:.2f}", f"{self.p99_ms:.2f}", f"{self.p999_ms:.1f}", f"{self.resident_mb:.0f}",
+        cells = (f"{self.at}", f"{self.rate:.1f}", f"{self.p50_ms:.2f}", f"{self.p99_ms:.2f}", f"{self.p999_ms:.1f}",
+                 f"{self.put_p99_ms:.1f}", f"{self.commit_p99_ms:.1f}", f"{self.resident_mb:.0f}",
                  f"{self.highest_mb:.0f}", f"{self.cpu:.0f}", f"{self.disk_gb:.2f}", f"{self.database_mb:.1f}", f"{self.objects:,.0f}")
         return f"| {' | '.join(cells)} |"
 
 
-HEAD = ("| minute | MB/s held | p50 ms | p99 ms | p99.9 ms | resident MB | highest MB | CPU % | disk GB | metadata MB | objects |\n"
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+HEAD = ("| minute | MB/s held | p50 ms | p99 ms | p99.9 ms | PUT p99 ms | commit p99 ms | resident MB | highest MB | CPU % | disk GB | metadata MB | objects |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
 
 
 def one_minute(at: int, agent: Agent, options: argparse.Namespace) -> Minute:
@@ -60,12 +64,13 @@ def one_minute(at: int, agent: Agent, options: argparse.Namespace) -> Minute:
     settings = (IDEMPOTENT, "linger.ms=5")
     if options.consume:
         settings = tuple(f"producer:{setting}" for setting in settings)
-    before = agent.usage()
+    before, counted = agent.usage(), agent.process.metrics()
     agent.forget_highest()
     run = load("e2e" if options.consume else "produce", agent.address, options.partitions, int(rate * options.minute), SIZE, rate, *settings)
     after, metrics = agent.usage(), agent.process.metrics()
     database = sum(path.stat().st_size for path in agent.folder.glob("metadata.db*"))
-    return Minute(at, run["per_second"] * SIZE / 1e6, run["p50_ms"], run["p99_ms"], run["p999_ms"], after.resident_mb, after.highest_mb,
+    return Minute(at, run["per_second"] * SIZE / 1e6, run["p50_ms"], run["p99_ms"], run["p999_ms"],
+                  *(quantile(counted, metrics, name, 0.99) * 1e3 for name in (PUTS, COMMITS)), after.resident_mb, after.highest_mb,
                   (after.cpu_s - before.cpu_s) / run["seconds"] * 100, disk_used(agent.folder) / GB, database / 1e6,
                   total(metrics, WRITES) - total(metrics, DELETES))
 
@@ -106,7 +111,7 @@ def main() -> int:
     options = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="streamhouse-long-", dir=options.folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    kept = int(options.disk * GB / 2)
+    kept = int(options.disk * GB / 3)
     configs = {"retention.bytes": str(kept // options.partitions), "retention.ms": str(max(1, int(kept / options.rate / 1000))),
                "segment.bytes": str(64 << 20), **dict(pair.split("=", 1) for pair in options.topic)}
     minutes: list[Minute] = []

@@ -114,8 +114,8 @@ pub(crate) struct Arguments {
     #[arg(long, env, hide_env_values = true, default_value = "30", value_parser = seconds)]
     lease_duration: Duration,
 
-    /// How often one agent of the cluster looks for objects that nothing refers to, in seconds. Each look lists the whole
-    /// store: on S3 about $0.005 per million objects.
+    /// How often one agent of the cluster looks for objects that were uploaded and never committed, in seconds. Each look lists the
+    /// whole store: on S3 about $0.005 per million objects.
     #[arg(long, env, hide_env_values = true, default_value = "3600", value_parser = seconds)]
     garbage_interval: Duration,
 
@@ -123,6 +123,11 @@ pub(crate) struct Arguments {
     /// producers a retry, never a record.
     #[arg(long, env, hide_env_values = true, default_value = "900", value_parser = seconds)]
     garbage_grace: Duration,
+
+    /// How long after the last record of an object is gone (by retention, with its topic, into a rewritten object) the object is
+    /// deleted, in seconds; never longer than GARBAGE_GRACE. Kafka's file.delete.delay.ms: readers may be about to read it.
+    #[arg(long, env, hide_env_values = true, default_value = "60", value_parser = seconds)]
+    file_delete_delay: Duration,
 
     /// How often records are looked for that were kept as long as their topic's retention.ms and retention.bytes say, in
     /// seconds (Kafka's log.retention.check.interval.ms is 300 s). Objects are deleted later, as garbage.
@@ -383,6 +388,7 @@ impl Settings {
             lease_duration: said.lease_duration,
             garbage_interval: said.garbage_interval,
             garbage_grace: said.garbage_grace,
+            file_delete_delay: said.file_delete_delay,
             retention_interval: said.retention_interval,
             rewrite_bytes: said.rewrite_bytes as u64,
             rewrite_age: said.rewrite_age,

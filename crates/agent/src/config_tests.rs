@@ -265,6 +265,7 @@ fn help_lists_every_variable() {
         "LEASE_DURATION",
         "GARBAGE_INTERVAL",
         "GARBAGE_GRACE",
+        "FILE_DELETE_DELAY",
         "FLUSH_INTERVAL_MS",
         "FLUSH_BYTES",
         "MEMORY_BYTES",

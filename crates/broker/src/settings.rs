@@ -24,10 +24,12 @@ pub struct BrokerSettings {
     pub heartbeat_interval: Duration,
     /// `LEASE_DURATION`; the session is renewed every third of it.
     pub lease_duration: Duration,
-    /// `GARBAGE_INTERVAL`: how often one agent of the cluster looks for objects that nothing refers to.
+    /// `GARBAGE_INTERVAL`: how often one agent of the cluster lists the store for objects that were never committed.
     pub garbage_interval: Duration,
     /// `GARBAGE_GRACE`: how old such an object must be. A courtesy to uploads under way; safety does not rest on it.
     pub garbage_grace: Duration,
+    /// `FILE_DELETE_DELAY`: how long ago an object lost its last record when it is deleted, at most the grace. A courtesy to readers.
+    pub file_delete_delay: Duration,
     /// `RETENTION_INTERVAL`: how often records are looked for that have been kept long enough.
     pub retention_interval: Duration,
     /// `REWRITE_BYTES`: so many bytes in small ranges of one partition become an object of their own.
@@ -77,6 +79,7 @@ impl BrokerSettings {
             lease_duration: Duration::from_secs(30),
             garbage_interval: Duration::from_secs(3_600),
             garbage_grace: Duration::from_secs(900),
+            file_delete_delay: Duration::from_secs(60),
             retention_interval: Duration::from_secs(3_600),
             rewrite_bytes: 64 << 20,
             rewrite_age: Duration::from_secs(10),

@@ -141,6 +141,7 @@ impl Shared {
             metrics: Arc::clone(&self.metrics),
             interval: self.settings.garbage_interval,
             grace: self.settings.garbage_grace,
+            delete_delay: self.settings.file_delete_delay.min(self.settings.garbage_grace),
         }
     }
 

@@ -70,6 +70,33 @@ async fn a_closed_store_answers_not_committed() {
     assert!(matches!(store.list_topics().await, Err(StoreError::NotCommitted(_))));
 }
 
+/// Under steady load no checkpoint of the log alone is ever complete; it must start over all the same, or it grows for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_starts_over_while_commits_go_on() {
+    let folder = folder();
+    let path = folder.path().join("metadata.db");
+    let store = open(&path).await.expect("opens");
+    let session = leased(&store, 100).await;
+    // "Checkpoint sequence number" of the file's header: how often it was written from its start.
+    let started_over = || {
+        let log = std::fs::File::open(path.with_extension("db-wal")).expect("log");
+        let mut number = [0; 4];
+        std::os::unix::fs::FileExt::read_exact_at(&log, &mut number, 12).expect("header");
+        u32::from_be_bytes(number)
+    };
+    let (before, began) = (started_over(), std::time::Instant::now());
+    for lane in 0_u64.. {
+        let next = i64::try_from(lane).expect("small");
+        let ranges = (0..100).map(|partition| range(key(1, partition), 0, next, next + 1)).collect();
+        commit(&store, session, lane, ranges).await;
+        if started_over() != before {
+            break;
+        }
+        assert!(began.elapsed().as_secs() < 60, "{lane} commits");
+    }
+    store.close().await;
+}
+
 /// The files as a crash would leave them: whatever was acknowledged is in them, and nothing needs the shared memory.
 #[tokio::test]
 async fn what_was_answered_survives_a_crash() {

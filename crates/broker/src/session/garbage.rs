@@ -12,11 +12,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use metadata::{Claim, FoundObject, MetadataStore, StoreError};
 use opendal::{ErrorKind, Operator};
 use segment::ObjectKey;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::SessionStatus;
 use super::view::ClusterView;
@@ -25,6 +25,10 @@ use crate::metrics::Metrics;
 
 /// Objects in one claim.
 const CLAIM_MAX: usize = 500;
+/// Requests to delete that are under way at once.
+const DELETES_MAX: usize = 16;
+/// How often metadata is asked for retired segments: an index says which, so it costs nothing where there are none.
+const RETIRED_EVERY: Duration = Duration::from_secs(15);
 
 /// See the module.
 pub(crate) struct Collector {
@@ -34,8 +38,12 @@ pub(crate) struct Collector {
     pub(crate) view: Arc<ClusterView>,
     pub(crate) clock: Arc<Clock>,
     pub(crate) metrics: Arc<Metrics>,
+    /// How often the store is listed for orphans.
     pub(crate) interval: Duration,
+    /// How old an orphan must be.
     pub(crate) grace: Duration,
+    /// How long ago a segment must have been retired.
+    pub(crate) delete_delay: Duration,
 }
 
 /// Why a round ended early.
@@ -54,15 +62,20 @@ enum CollectError {
 impl Collector {
     /// Runs until it is aborted.
     pub(crate) async fn run(self) {
-        let mut rounds = tokio::time::interval_at(tokio::time::Instant::now() + self.interval, self.interval);
-        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut retired = every(self.interval.min(RETIRED_EVERY));
+        let mut orphans = every(self.interval);
         loop {
-            rounds.tick().await;
+            let list = tokio::select! {
+                biased;
+                _ = orphans.tick() => true,
+                _ = retired.tick() => false,
+            };
             let cluster = self.view.cluster();
             if cluster.controller_id != cluster.node_id || self.status.is_fenced() {
                 continue;
             }
-            match self.collect().await {
+            let collected = if list { self.collect_orphans().await } else { self.collect_retired().await };
+            match collected {
                 Ok(0) => {}
                 Ok(deleted) => tracing::info!(deleted, "objects without records were deleted"),
                 Err(error @ CollectError::UnknownSession(_)) => tracing::error!(%error, "garbage collection"),
@@ -71,16 +84,13 @@ impl Collector {
         }
     }
 
-    /// One round; returns how many objects went.
-    async fn collect(&self) -> Result<usize, CollectError> {
-        Ok(self.collect_unreferenced().await? + self.collect_orphans().await?)
-    }
-
-    async fn collect_unreferenced(&self) -> Result<usize, CollectError> {
+    /// Returns how many objects went, as `collect_orphans` does.
+    async fn collect_retired(&self) -> Result<usize, CollectError> {
         let mut deleted = 0;
         loop {
             let limit = u32::try_from(CLAIM_MAX).unwrap_or(u32::MAX);
-            let found = self.metadata.claim_unreferenced(self.status.session(), self.grace_ms(), limit).await?;
+            let found =
+                self.metadata.claim_unreferenced(self.status.session(), milliseconds(self.delete_delay), limit).await?;
             self.delete(&found).await?;
             deleted += found.len();
             if found.len() < CLAIM_MAX {
@@ -115,11 +125,7 @@ impl Collector {
     fn is_young(&self, metadata: &opendal::Metadata) -> bool {
         let Some(modified) = metadata.last_modified() else { return false };
         let age = self.clock.now().saturating_sub(modified.into_inner().as_millisecond());
-        age < self.grace_ms()
-    }
-
-    fn grace_ms(&self) -> i64 {
-        i64::try_from(self.grace.as_millis()).unwrap_or(i64::MAX)
+        age < milliseconds(self.grace)
     }
 
     async fn claim(&self, found: Vec<FoundObject>) -> Result<usize, CollectError> {
@@ -138,8 +144,14 @@ impl Collector {
 
     /// Deletes claimed objects, then their rows where nothing can come after.
     async fn delete(&self, objects: &[FoundObject]) -> Result<(), CollectError> {
-        for object in objects {
-            match self.store.delete(&object.object_key).await {
+        let keys: Vec<_> = objects.iter().map(|object| object.object_key.clone()).collect();
+        let deletes = keys.into_iter().map(|key| {
+            let store = self.store.clone();
+            async move { store.delete(&key).await }
+        });
+        let mut deletes = futures::stream::iter(deletes).buffer_unordered(DELETES_MAX);
+        while let Some(deleted) = deletes.next().await {
+            match deleted {
                 Ok(()) => self.metrics.object_deleted(),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error.into()),
@@ -150,4 +162,14 @@ impl Collector {
         }
         Ok(())
     }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut rounds = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    rounds
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

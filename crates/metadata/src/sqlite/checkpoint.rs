@@ -1,8 +1,9 @@
 //! Checkpoints: moving the write-ahead log into the database file, off the commit path.
 //!
 //! A passive checkpoint from a connection of its own copies what is in the log while commits go on. The log can be
-//! written from its start again only when all of it is copied, which under steady load never happens by itself; so
-//! when it has grown past a bound the writer is asked to copy the little that is left, between two transactions.
+//! written from its start again only when all of it is copied, which under steady load never happens by itself, for commits go
+//! on while it copies (what it answers is the log as it was when it began); so when the log has grown past a bound the writer is
+//! asked to copy the little that is left, between two transactions.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,8 +17,8 @@ use super::{
 
 /// Pause between two checkpoints; a crash leaves at most the writes of about this long to be recovered from the log.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
-/// Pages in the log (16 MiB at 4 KiB) above which it is made to start over.
-const LOG_PAGES_MAX: i64 = 4_096;
+/// Pages in the log (64 MiB at 4 KiB) above which it is made to start over.
+const LOG_PAGES_MAX: i64 = 16_384;
 
 /// Copies the log into the database file from time to time, while something is written.
 pub(super) struct Checkpointer {
@@ -52,11 +53,11 @@ impl Checkpointer {
             Some(connection) => connection,
             None => connection.insert(self.connect.connect().await?),
         };
-        let log = passive(connection).await?;
-        if log.pages > LOG_PAGES_MAX
-            && log.copied < log.pages
+        if passive(connection).await? > LOG_PAGES_MAX
             && let Some(jobs) = self.jobs.upgrade()
         {
+            // What came while the first was copying, so that less is left to the writer.
+            passive(connection).await?;
             let finish: Job = Box::new(|writer| {
                 Box::pin(async move {
                     if let Ok(connection) = writer.connection().await
@@ -73,16 +74,10 @@ impl Checkpointer {
     }
 }
 
-/// The log after a checkpoint.
-struct Log {
-    pages: i64,
-    copied: i64,
-}
-
-/// Copies what it can without waiting for anyone.
-async fn passive(connection: &mut SqliteConnection) -> Result<Log, sqlx::Error> {
+/// Copies what it can without waiting for anyone; answers with the pages of the log when it began.
+async fn passive(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
     let row = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(connection).await?;
-    Ok(Log { pages: row.try_get(1)?, copied: row.try_get(2)? })
+    row.try_get(1)
 }
 
 /// The last act of a clean close: an empty log.

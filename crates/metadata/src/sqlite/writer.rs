@@ -126,6 +126,10 @@ impl Writer {
                         let mut waiting = vec![commit];
                         waiting.extend(std::iter::from_fn(|| commits.try_recv().ok()).take(COMMITS_WAITING_MAX));
                         joined::run_all(&mut self.direct, waiting);
+                        // Commits first, but a writer that is never without one must also renew sessions.
+                        if let Ok(job) = jobs.try_recv() {
+                            job(&mut self).await;
+                        }
                     }
                     None => commits_open = false,
                 },
