@@ -148,6 +148,11 @@ pub(crate) struct Arguments {
     #[arg(long, env, hide_env_values = true, default_value = "256MiB", value_parser = bytes)]
     rewrite_bytes_per_second: usize,
 
+    /// How often logs are looked at that are to be compacted (Kafka's log.cleaner.backoff.ms), in seconds. Compaction goes as fast
+    /// as REWRITE_BYTES_PER_SECOND allows, and not at all where that is 0; a look costs no request of the object store.
+    #[arg(long, env, hide_env_values = true, default_value = "15", value_parser = seconds)]
+    compaction_interval: Duration,
+
     /// How long a flush waits for more, in ms: latency against object writes. 0: as soon as the write before it is
     /// durable. On S3 100 ms is at most 26 M PUTs a month per agent, about $130; 250 ms about $52 [default: 0 for
     /// file and memory, else 100]
@@ -393,6 +398,7 @@ impl Settings {
             rewrite_bytes: said.rewrite_bytes as u64,
             rewrite_age: said.rewrite_age,
             rewrite_bytes_per_second: said.rewrite_bytes_per_second as u64,
+            compaction_interval: said.compaction_interval,
             flush_interval: Duration::from_millis(said.flush_interval_ms.unwrap_or(interval_ms)),
             flush_bytes: said.flush_bytes.unwrap_or(bytes),
             memory_bytes: said.memory_bytes,
@@ -465,6 +471,7 @@ fn check_ranges(broker: &BrokerSettings, shutdown_timeout: Duration) -> Result<(
     within("REWRITE_AGE", broker.rewrite_age <= Duration::from_secs(3_600), "at most 3600")?;
     let rate = broker.rewrite_bytes_per_second;
     within("REWRITE_BYTES_PER_SECOND", rate == 0 || rate >= 1 << 20, "0, or at least 1MiB")?;
+    within("COMPACTION_INTERVAL", !broker.compaction_interval.is_zero(), "more than 0")?;
     within("LEASE_DURATION", broker.lease_duration >= Duration::from_secs(1), "at least 1 s")?;
     within("FLUSH_INTERVAL_MS", broker.flush_interval <= Duration::from_secs(60), "at most 60000")?;
     within("FLUSH_BYTES", (1 << 10..=1 << 30).contains(&broker.flush_bytes), "between 1KiB and 1GiB")?;

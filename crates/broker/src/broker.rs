@@ -79,8 +79,8 @@ struct Tasks {
     coordinator: JoinHandle<()>,
     collector: JoinHandle<()>,
     self_check: JoinHandle<()>,
-    /// Retention and rewrite.
-    maintenance: [JoinHandle<()>; 2],
+    /// Retention, rewrite and compaction.
+    maintenance: [JoinHandle<()>; 3],
     groups: GroupTasks,
 }
 
@@ -132,7 +132,7 @@ impl Broker {
         let mut coordinator = shared.coordinator(requests);
         coordinator.round().await?;
         let cold = shared.cold_reader();
-        let rewriter = shared.rewriter(cluster.cluster_id, Arc::clone(&cold), StdRng::from_rng(&mut rng));
+        let (rewriter, compactor) = shared.rewriting(&cold, &mut rng);
         let rewrites = shared.settings.rewrite_bytes_per_second > 0;
         let (shards, groups) = Shards::start(&shared, rounds.clone(), StdRng::seed_from_u64(!seed));
         let tasks = Tasks {
@@ -147,6 +147,11 @@ impl Broker {
                 tokio::spawn(async move {
                     if rewrites {
                         rewriter.run().await;
+                    }
+                }),
+                tokio::spawn(async move {
+                    if rewrites {
+                        compactor.run().await;
                     }
                 }),
             ],

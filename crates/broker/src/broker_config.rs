@@ -18,6 +18,12 @@ pub(super) fn describe_decided(settings: &BrokerSettings, default_replication_fa
             "One for each zone that has agents, at most 3. It says how many agents are named as replicas; the object store keeps \
              the data.",
         ),
+        entry(
+            "log.cleaner.backoff.ms",
+            settings.compaction_interval.as_millis().to_string(),
+            ConfigType::Long,
+            "COMPACTION_INTERVAL.",
+        ),
         entry("log.retention.check.interval.ms", retention_check, ConfigType::Long, "RETENTION_INTERVAL."),
     ]
 }

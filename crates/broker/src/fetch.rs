@@ -95,7 +95,7 @@ pub struct DivergingEpoch {
 /// What was read of one partition.
 #[derive(Clone, Debug)]
 pub struct Fetched {
-    /// Whole batches as slices to be written one after the other; the first contains the fetch offset.
+    /// Whole batches as slices to be written one after the other; the first one contains the fetch offset, or is the next after it where compaction left a hole.
     pub records: Vec<Bytes>,
     /// Sum of their lengths.
     pub record_bytes: usize,

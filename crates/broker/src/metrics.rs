@@ -155,6 +155,22 @@ impl Metrics {
         self.with(|i| i.rewrite_jobs.add(1, &instruments::outcome(outcome)));
     }
 
+    /// Compaction went through a log: it read so many bytes and took so many records out.
+    pub fn compacted(&self, bytes_read: u64, records_removed: u64, bytes_removed: u64) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| {
+            i.compaction_bytes_read.add(bytes_read, &[]);
+            i.compaction_records_removed.add(records_removed, &[]);
+            i.compaction_bytes_removed.add(bytes_removed, &[]);
+        });
+    }
+
+    /// A pass of compaction over one log ended: `done`, `refused` or `failed`.
+    pub fn compaction_pass(&self, outcome: &'static str) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| i.compaction_passes.add(1, &instruments::outcome(outcome)));
+    }
+
     /// This agent gave its leases up: it could not commit while another could.
     pub fn gave_up(&self) {
         #[cfg(feature = "metrics")]
@@ -322,6 +338,10 @@ mod instruments {
         pub(super) rewrite_rows_replaced: Counter<u64>,
         pub(super) rewrite_rows_written: Counter<u64>,
         pub(super) rewrite_jobs: Counter<u64>,
+        pub(super) compaction_passes: Counter<u64>,
+        pub(super) compaction_bytes_read: Counter<u64>,
+        pub(super) compaction_records_removed: Counter<u64>,
+        pub(super) compaction_bytes_removed: Counter<u64>,
         pub(super) gave_up: Counter<u64>,
         pub(super) probes: Counter<u64>,
         pub(super) object_get: Histogram<f64>,
@@ -377,6 +397,18 @@ mod instruments {
                 rewrite_rows_replaced: counter(m, "streamhouse_rewrite_rows_replaced_total", "Ranges they were in"),
                 rewrite_rows_written: counter(m, "streamhouse_rewrite_rows_written_total", "Ranges they are in now"),
                 rewrite_jobs: counter(m, "streamhouse_rewrite_jobs_total", "Rewrites of one object that ended"),
+                compaction_passes: counter(m, "streamhouse_compaction_passes_total", "Passes of compaction over a log"),
+                compaction_bytes_read: counter(m, "streamhouse_compaction_bytes_read_total", "Record bytes they read"),
+                compaction_records_removed: counter(
+                    m,
+                    "streamhouse_compaction_records_removed_total",
+                    "Records they took out",
+                ),
+                compaction_bytes_removed: counter(
+                    m,
+                    "streamhouse_compaction_bytes_removed_total",
+                    "Bytes by which logs became smaller",
+                ),
                 gave_up: counter(m, "streamhouse_gave_up_total", "Times this agent gave its leases up"),
                 probes: counter(m, "streamhouse_probes_total", "Probes of the stores"),
                 object_get: seconds(m, "streamhouse_object_get_seconds", "Object store reads, retries included"),

@@ -38,6 +38,8 @@ pub struct BrokerSettings {
     pub rewrite_age: Duration,
     /// `REWRITE_BYTES_PER_SECOND`: how fast, each byte counted when it is read and when it is written. 0: not at all.
     pub rewrite_bytes_per_second: u64,
+    /// `COMPACTION_INTERVAL`: how often logs are looked at that are to be compacted.
+    pub compaction_interval: Duration,
     /// `FLUSH_INTERVAL_MS`: how long the first batch of a flush waits for company. 0: as soon as the PUT before it is
     /// durable. With an object store that bills requests this is a price: 100 ms is at most 26 M PUTs a month.
     pub flush_interval: Duration,
@@ -84,6 +86,7 @@ impl BrokerSettings {
             rewrite_bytes: 64 << 20,
             rewrite_age: Duration::from_secs(10),
             rewrite_bytes_per_second: 0,
+            compaction_interval: Duration::from_secs(3_600),
             flush_interval: Duration::ZERO,
             flush_bytes: 1 << 20,
             memory_bytes: 256 << 20,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize};
 
 use metadata::{MetadataStore, OpenedSession, Registration};
 use opendal::Operator;
+use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -12,7 +13,7 @@ use uuid::Uuid;
 use crate::cache::DiskCache;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::maintenance::{Pace, Retainer, Rewriter};
+use crate::maintenance::{Compactor, Pace, Retainer, Rewriter, Workbench};
 use crate::metrics::Metrics;
 use crate::reader::cold::{ColdMemory, ColdReader};
 use crate::reader::tail::TailBudget;
@@ -45,6 +46,12 @@ pub(crate) struct Shared {
     /// Highest committed lane sequence, -1 before the first.
     pub(crate) committed_through: Arc<AtomicI64>,
     pub(crate) progress: Arc<LaneProgress>,
+}
+
+/// What rewrite and compaction share.
+struct Background {
+    pace: Arc<tokio::sync::Mutex<Pace>>,
+    next_sequence: Arc<AtomicI64>,
 }
 
 impl Shared {
@@ -158,26 +165,46 @@ impl Shared {
         }
     }
 
-    /// Rewrite.
-    pub(crate) fn rewriter(&self, cluster_id: Uuid, cold: Arc<ColdReader>, rng: StdRng) -> Rewriter {
-        let settings = &self.settings;
-        Rewriter {
+    /// What rewrite and compaction have each of their own, and what they share.
+    fn workbench(&self, cold: &Arc<ColdReader>, background: &Background, rng: StdRng) -> Workbench {
+        let stop_at = self.settings.stop_at;
+        Workbench {
             metadata: Arc::clone(&self.metadata),
             store: self.store.clone(),
-            cold,
+            cold: Arc::clone(cold),
             status: Arc::clone(&self.status),
-            pool: Arc::clone(&self.pool),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
-            cluster_id,
+            cluster_id: self.view.cluster().cluster_id,
+            pace: Arc::clone(&background.pace),
+            rng,
+            next_sequence: Arc::clone(&background.next_sequence),
+            stop_after: stop_at.filter(|(point, _)| *point == StopPoint::AfterRewrite).map(|(_, times)| times),
+        }
+    }
+
+    /// Rewrite and compaction.
+    pub(crate) fn rewriting(&self, cold: &Arc<ColdReader>, rng: &mut StdRng) -> (Rewriter, Compactor) {
+        let settings = &self.settings;
+        let pace = Pace::new(Arc::clone(&self.pool), settings.rewrite_bytes_per_second, settings.flush_interval);
+        let background =
+            Background { pace: Arc::new(tokio::sync::Mutex::new(pace)), next_sequence: Arc::new(AtomicI64::new(0)) };
+        let rewriter = Rewriter {
+            workbench: self.workbench(cold, &background, StdRng::from_rng(rng)),
+            pool: Arc::clone(&self.pool),
             bytes_min: settings.rewrite_bytes,
             shared_bytes: settings.memory_bytes as u64 / 8,
             age: settings.rewrite_age,
-            pace: Pace::new(Arc::clone(&self.pool), settings.rewrite_bytes_per_second, settings.flush_interval),
-            rng,
-            next_sequence: 0,
-            stop_after: settings.stop_at.filter(|(point, _)| *point == StopPoint::AfterRewrite).map(|(_, times)| times),
-        }
+        };
+        let compactor = Compactor {
+            // What is drawn after it is what it was before there was compaction.
+            workbench: self.workbench(cold, &background, rewriter.workbench.rng.clone()),
+            catalog: Arc::clone(&self.catalog),
+            pool: Arc::clone(&self.pool),
+            interval: settings.compaction_interval,
+            keys_bytes: settings.memory_bytes / 16,
+        };
+        (rewriter, compactor)
     }
 
     /// Whether this agent can still commit.

@@ -22,7 +22,7 @@ pub use changes::{ConfigChange, ConfigChanges};
 use table::{TOPIC_CONFIGS, TopicConfig, Values};
 
 /// What the agent acts on of a topic's configs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct LogConfig {
     /// Largest batch, as sent.
     pub(crate) max_message_bytes: usize,
@@ -32,10 +32,25 @@ pub(crate) struct LogConfig {
     pub(crate) timestamp_before_max_ms: i64,
     /// How far ahead of the clock a CreateTime may be.
     pub(crate) timestamp_after_max_ms: i64,
-    /// `cleanup.policy` has `compact`: records need keys.
+    /// `cleanup.policy` has `compact`: records need keys, and the last one of each is kept.
     pub(crate) compacted: bool,
+    /// When it is compacted, if it is.
+    pub(crate) compaction: Compaction,
     /// What is deleted when.
     pub(crate) retention: Retention,
+}
+
+/// When a log is compacted, and what stays then.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Compaction {
+    /// `min.cleanable.dirty.ratio`: what was not compacted yet is more than this part of the log.
+    pub(crate) dirty_ratio_min: f64,
+    /// `min.compaction.lag.ms`: younger records stay.
+    pub(crate) lag_min_ms: i64,
+    /// `max.compaction.lag.ms`: if there are older ones, the ratio does not count.
+    pub(crate) lag_max_ms: i64,
+    /// `delete.retention.ms`: how long records without a value stay after what they delete is gone.
+    pub(crate) delete_retention_ms: i64,
 }
 
 /// How long records are kept, and how many bytes of them.
@@ -66,6 +81,12 @@ impl LogConfig {
             timestamp_before_max_ms: number("message.timestamp.before.max.ms", i64::MAX),
             timestamp_after_max_ms: number("message.timestamp.after.max.ms", 3_600_000),
             compacted: has_policy("compact"),
+            compaction: Compaction {
+                dirty_ratio_min: value("min.cleanable.dirty.ratio").parse().unwrap_or(0.5),
+                lag_min_ms: number("min.compaction.lag.ms", 0),
+                lag_max_ms: number("max.compaction.lag.ms", i64::MAX),
+                delete_retention_ms: number("delete.retention.ms", 86_400_000),
+            },
             retention,
         }
     }

@@ -76,7 +76,6 @@ const TIMESTAMP_TYPES: Values = Values::OneOf(&["CreateTime", "LogAppendTime"]);
 const CLEANUP_POLICIES: Values = Values::ListOf(&["compact", "delete"]);
 const BOOLEAN: Values = Values::Boolean;
 
-const STORED: &str = "Stored and shown; not acted on yet.";
 const NO_LOG_FILES: &str = "Stored and shown; without effect, as there are no log files on a disk.";
 const NO_REPLICAS: &str = "Stored and shown; without effect, as the object store replicates.";
 const NO_RECOMPRESSION: &str =
@@ -87,14 +86,15 @@ const NO_TIERS: &str = "Stored and shown; without effect, as all data is in obje
 #[rustfmt::skip]
 pub(super) static TOPIC_CONFIGS: &[TopicConfig] = &[
     config("cleanup.policy", "log.cleanup.policy", "delete", CLEANUP_POLICIES,
-        "With delete, records are kept as retention.ms and retention.bytes say. With compact, records without a key are \
-         refused; compaction itself is not done yet."),
+        "With delete, records are kept as retention.ms and retention.bytes say. With compact, the last record of each key is kept, \
+         and records without a key are refused."),
     config("compression.gzip.level", "compression.gzip.level", "-1", Values::GzipLevel, NO_RECOMPRESSION),
     config("compression.lz4.level", "compression.lz4.level", "9", Values::Int { min: 1, max: 17 }, NO_RECOMPRESSION),
     config("compression.type", "compression.type", "producer", COMPRESSION_TYPES,
         "Batches are kept as their producer compressed them, whatever this says; other values are stored and shown."),
     config("compression.zstd.level", "compression.zstd.level", "3", Values::Int { min: -131_072, max: 22 }, NO_RECOMPRESSION),
-    config("delete.retention.ms", "log.cleaner.delete.retention.ms", "86400000", long(0), STORED),
+    config("delete.retention.ms", "log.cleaner.delete.retention.ms", "86400000", long(0),
+        "How long compaction keeps a record without a value after it removed what it deletes."),
     config("file.delete.delay.ms", "log.segment.delete.delay.ms", "60000", long(0), NO_LOG_FILES),
     config("flush.messages", "log.flush.interval.messages", LONG_MAX, long(1),
         "Without effect: every acknowledged record is durable."),
@@ -104,7 +104,8 @@ pub(super) static TOPIC_CONFIGS: &[TopicConfig] = &[
     config("leader.replication.throttled.replicas", "", "", Values::ThrottledReplicas, NO_REPLICAS),
     config("local.retention.bytes", "log.local.retention.bytes", "-2", long(-2), NO_TIERS),
     config("local.retention.ms", "log.local.retention.ms", "-2", long(-2), NO_TIERS),
-    config("max.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms", LONG_MAX, long(1), STORED),
+    config("max.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms", LONG_MAX, long(1),
+        "Older records are compacted whatever min.cleanable.dirty.ratio says; the newest range of a log never is."),
     config("max.message.bytes", "message.max.bytes", "1048588", int(0),
         "Largest record batch, in bytes as the producer sends it."),
     config("message.timestamp.after.max.ms", "log.message.timestamp.after.max.ms", "3600000", long(0),
@@ -113,8 +114,10 @@ pub(super) static TOPIC_CONFIGS: &[TopicConfig] = &[
         "How far a record's CreateTime may be behind the agent's clock."),
     config("message.timestamp.type", "log.message.timestamp.type", "CreateTime", TIMESTAMP_TYPES,
         "Whether records keep the producer's time or get that of their append."),
-    config("min.cleanable.dirty.ratio", "log.cleaner.min.cleanable.ratio", "0.5", Values::Ratio, STORED),
-    config("min.compaction.lag.ms", "log.cleaner.min.compaction.lag.ms", "0", long(0), STORED),
+    config("min.cleanable.dirty.ratio", "log.cleaner.min.cleanable.ratio", "0.5", Values::Ratio,
+        "A log is compacted when more than this part of its bytes was not compacted yet."),
+    config("min.compaction.lag.ms", "log.cleaner.min.compaction.lag.ms", "0", long(0),
+        "Younger records are not compacted."),
     config("min.insync.replicas", "min.insync.replicas", "1", int(1), NO_REPLICAS),
     config("preallocate", "log.preallocate", "false", BOOLEAN, NO_LOG_FILES),
     config("remote.log.copy.disable", "", "false", BOOLEAN, NO_TIERS),

@@ -139,6 +139,12 @@ fn appends_get_what_they_need() {
         timestamp_before_max_ms: i64::MAX,
         timestamp_after_max_ms: 3_600_000,
         compacted: false,
+        compaction: Compaction {
+            dirty_ratio_min: 0.5,
+            lag_min_ms: 0,
+            lag_max_ms: i64::MAX,
+            delete_retention_ms: 86_400_000,
+        },
         retention: Retention { deletes: true, age_max_ms: Some(604_800_000), bytes_max: None },
     };
     assert_eq!(default, expected);
@@ -150,6 +156,10 @@ fn appends_get_what_they_need() {
         ("cleanup.policy", "delete, compact"),
         ("retention.ms", "-1"),
         ("retention.bytes", "7"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+        ("min.compaction.lag.ms", "8"),
+        ("max.compaction.lag.ms", "9"),
+        ("delete.retention.ms", "0"),
     ];
     let own = validate(&own.map(|(name, value)| (name.to_owned(), Some(value.to_owned())))).unwrap();
     let expected = LogConfig {
@@ -158,6 +168,7 @@ fn appends_get_what_they_need() {
         timestamp_before_max_ms: 5,
         timestamp_after_max_ms: 6,
         compacted: true,
+        compaction: Compaction { dirty_ratio_min: 0.01, lag_min_ms: 8, lag_max_ms: 9, delete_retention_ms: 0 },
         retention: Retention { deletes: true, age_max_ms: None, bytes_max: Some(7) },
     };
     assert_eq!(LogConfig::from_configs(&own), expected);

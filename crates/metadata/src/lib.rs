@@ -21,7 +21,7 @@ pub use coordinators::{
 };
 pub use error::StoreError;
 pub use log_changes::{
-    LogChangeOutcome, LogChanges, LogStartMove, NewRange, RangesReplacement, SegmentRewrite, SnapshotAt,
+    CleanedLog, LogChangeOutcome, LogChanges, LogStartMove, NewRange, RangesReplacement, SegmentRewrite, SnapshotAt,
 };
 pub use memory::{FailPoint, MemoryStore};
 pub use postgres::{PostgresOpenError, PostgresOptions, PostgresStore};

@@ -97,6 +97,17 @@ pub struct NewRange {
     pub max_timestamp: TimestampMs,
 }
 
+/// How far a partition's log was compacted.
+#[derive(Clone, Copy, Debug)]
+pub struct CleanedLog {
+    /// Which partition.
+    pub key: PartitionKey,
+    /// The epoch of the caller's lease.
+    pub leader_epoch: LeaderEpoch,
+    /// First offset that compaction has not reached.
+    pub offset: Offset,
+}
+
 /// Transactions on logs behind their ends.
 #[async_trait]
 pub trait LogChanges: Send + Sync + 'static {
@@ -132,6 +143,11 @@ pub trait LogChanges: Send + Sync + 'static {
         session: SessionId,
         rewrite: &SegmentRewrite,
     ) -> Result<Vec<LogChangeOutcome>, StoreError>;
+
+    /// Notes how far logs were compacted (at most one note per partition), for their next leaders. Never goes back. A note of
+    /// a partition that the session does not hold under that epoch, or of offsets it does not have, changes nothing. `Fenced` if the
+    /// session is not active.
+    async fn note_cleaned(&self, session: SessionId, logs: &[CleanedLog]) -> Result<(), StoreError>;
 }
 
 /// What is in a partition's row, as far as a change of its log is concerned.

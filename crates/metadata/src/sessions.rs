@@ -115,6 +115,8 @@ pub struct LeaseRow {
     pub last_append_time: TimestampMs,
     /// Object key of the segment that holds the partition's last range, empty if none.
     pub last_object: String,
+    /// First offset that compaction has not reached; 0 if it never ran.
+    pub cleaned_offset: Offset,
 }
 
 /// Transactions on sessions, leases and producer ids.

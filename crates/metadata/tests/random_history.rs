@@ -5,9 +5,9 @@ mod postgres_server;
 use std::{collections::BTreeMap, fmt::Write};
 
 use metadata::{
-    AlterTopicConfigsError, CoordinatorChange, CoordinatorKey, CoordinatorWrite, Coordinators, FoundObject, LaneReport,
-    LogStartMove, MemoryStore, MetadataStore, NewRange, RangesReplacement, SegmentRef, SegmentRewrite, Segments,
-    Sessions, SnapshotAt, SqliteOptions, SqliteStore,
+    AlterTopicConfigsError, CleanedLog, CoordinatorChange, CoordinatorKey, CoordinatorWrite, Coordinators, FoundObject,
+    LaneReport, LogStartMove, MemoryStore, MetadataStore, NewRange, RangesReplacement, SegmentRef, SegmentRewrite,
+    Segments, Sessions, SnapshotAt, SqliteOptions, SqliteStore,
     conformance::fixture::{key, new_topic, object_key, range, reference, registration, segment, topic_id},
 };
 use postgres_server::Way;
@@ -363,7 +363,14 @@ async fn coordinate(store: &dyn MetadataStore, step: Step, version: &mut i64) ->
         }
         Step::MoveLogStarts { session, moves, rows_max } => {
             let moves: Vec<_> = moves.iter().map(to_move).collect();
-            write!(said, "{:?}", store.move_log_starts(SessionId(session), &moves, rows_max).await)
+            let note = |one: &LogStartMove| CleanedLog {
+                key: one.key,
+                leader_epoch: one.leader_epoch,
+                offset: one.log_start_offset,
+            };
+            let notes: Vec<_> = moves.iter().map(note).collect();
+            let moved = store.move_log_starts(SessionId(session), &moves, rows_max).await;
+            write!(said, "{moved:?} {:?}", store.note_cleaned(SessionId(session), &notes).await)
         }
         Step::Replace { session, number, replacements } => {
             let rewrite = to_rewrite(session, number, &replacements);

@@ -1,15 +1,16 @@
-//! Builds what a rewrite writes: committed batches of one or many partitions, put together into few large ranges.
+//! Builds what a rewrite or a compaction writes: committed batches of one or many partitions, put together into few large ranges.
 //!
 //! The object is never held whole: what is finished is taken away in between ([`DataBuilder::take_chunks`]). Batches stay as they
-//! are, so nothing but the ranges' checksums is computed.
+//! are, so nothing but the ranges' checksums is computed. Between them there may be offsets that no batch has any more; a range
+//! without any batch gets one without records, so that each has bytes of its own.
 
 use bytes::Bytes;
 
 use crate::builder::FinishedSegment;
 use crate::crc::Crc32c;
 use crate::footer::{DATA_HEAD, Footer, RangeMeta, SegmentIdentity};
-use crate::record_batch::{HEADER_BYTES, RecordBatchHeader};
-use crate::{LeaderEpoch, ObjectPurpose, PartitionKey};
+use crate::record_batch::{HEADER_BYTES, RecordBatchHeader, UNCOUNTED_BYTES, seal_crc};
+use crate::{LeaderEpoch, ObjectPurpose, Offset, PartitionKey};
 
 /// An object that is being put together.
 pub struct DataBuilder {
@@ -29,18 +30,18 @@ impl DataBuilder {
         Self { identity, chunks: vec![head], bytes, ranges: Vec::new(), open: None }
     }
 
-    /// Begins a range, after ending the one before.
+    /// Begins a range at this offset, after ending the one before.
     ///
     /// # Panics
     /// If the partition belongs to another organization than the object (a bug of the caller).
-    pub fn begin_range(&mut self, key: PartitionKey, leader_epoch: LeaderEpoch) {
+    pub fn begin_range(&mut self, key: PartitionKey, leader_epoch: LeaderEpoch, base_offset: Offset) {
         assert_eq!(key.organization, self.identity.organization, "a segment holds one organization's data");
         self.end_range();
         let meta = RangeMeta {
             key,
             leader_epoch,
-            base_offset: -1,
-            next_offset: -1,
+            base_offset,
+            next_offset: base_offset,
             byte_start: self.bytes,
             byte_len: 0,
             checksum: 0,
@@ -56,21 +57,28 @@ impl DataBuilder {
     /// Adds the next batch of the open range, as it is stored.
     ///
     /// # Panics
-    /// If no range is open, or the batch does not follow the one before it (bugs of the caller).
+    /// If no range is open, or the batch begins before the one before it ends (bugs of the caller).
     #[expect(clippy::expect_used, reason = "a bug of the caller, as documented")]
     pub fn push(&mut self, header: &RecordBatchHeader, batch: Bytes) {
         let (meta, crc) = self.open.as_mut().expect("push without begin_range");
-        if meta.byte_len == 0 {
-            meta.base_offset = header.base_offset;
-        } else {
-            assert_eq!(header.base_offset, meta.next_offset, "batches of a range follow each other");
-        }
+        assert!(header.base_offset >= meta.next_offset, "batches of a range follow each other");
         meta.next_offset = header.next_offset();
         meta.max_timestamp = meta.max_timestamp.max(header.max_timestamp);
         meta.byte_len += batch.len() as u64;
         self.bytes += batch.len() as u64;
         crc.update(&batch[..HEADER_BYTES]);
         self.chunks.push(batch);
+    }
+
+    /// The open range goes on to this offset, with or without records.
+    ///
+    /// # Panics
+    /// If no range is open, or it is beyond that (bugs of the caller).
+    #[expect(clippy::expect_used, reason = "a bug of the caller, as documented")]
+    pub fn cover(&mut self, next_offset: Offset) {
+        let (meta, _) = self.open.as_mut().expect("cover without begin_range");
+        assert!(next_offset >= meta.next_offset, "a range does not go back");
+        meta.next_offset = next_offset;
     }
 
     /// Bytes of the open range.
@@ -81,6 +89,15 @@ impl DataBuilder {
 
     /// Ends the open range, if there is one.
     fn end_range(&mut self) {
+        if let Some((meta, _)) = &self.open
+            && meta.byte_len == 0
+            && meta.next_offset > meta.base_offset
+        {
+            let (base_offset, next_offset) = (meta.base_offset, meta.next_offset);
+            let (header, batch) = empty_batch(base_offset, next_offset, meta.leader_epoch);
+            self.push(&header, batch);
+            self.cover(next_offset);
+        }
         let Some((mut meta, crc)) = self.open.take() else { return };
         if meta.byte_len > 0 {
             meta.checksum = crc.value();
@@ -111,4 +128,31 @@ impl DataBuilder {
         self.chunks.push(tail);
         FinishedSegment { chunks: self.chunks, object_bytes, ranges: footer.ranges }
     }
+}
+
+/// A batch without records, as Kafka writes it where all of a batch is compacted away. Of a range longer than one can be it covers the
+/// beginning.
+fn empty_batch(
+    base_offset: Offset,
+    next_offset: Offset,
+    partition_leader_epoch: LeaderEpoch,
+) -> (RecordBatchHeader, Bytes) {
+    let header = RecordBatchHeader {
+        base_offset,
+        batch_length: i32::try_from(HEADER_BYTES - UNCOUNTED_BYTES).unwrap_or(0),
+        partition_leader_epoch,
+        magic: 2,
+        crc: 0,
+        attributes: 0,
+        last_offset_delta: i32::try_from(next_offset - base_offset - 1).unwrap_or(i32::MAX),
+        base_timestamp: -1,
+        max_timestamp: -1,
+        producer_id: -1,
+        producer_epoch: -1,
+        base_sequence: -1,
+        record_count: 0,
+    };
+    let mut batch = header.encode();
+    let crc = seal_crc(&mut batch);
+    (RecordBatchHeader { crc, ..header }, Bytes::copy_from_slice(&batch))
 }

@@ -45,10 +45,18 @@ pub(crate) enum RecordReader<'a> {
 }
 
 impl<'a> RecordReader<'a> {
-    /// Over the records of one whole batch.
+    /// Over the records of one whole batch from a client.
     pub(crate) fn open(batch: &'a [u8], header: &RecordBatchHeader) -> Result<Self, RecordCheckError> {
+        Self::open_within(batch, header, unpacked_bytes_max(batch.len().saturating_sub(HEADER_BYTES)))
+    }
+
+    /// Over the records of one that is stored: it was checked when it came, and what compaction left of it may be denser.
+    pub(crate) fn open_stored(batch: &'a [u8], header: &RecordBatchHeader) -> Result<Self, RecordCheckError> {
+        Self::open_within(batch, header, UNPACKED_BYTES_MAX)
+    }
+
+    fn open_within(batch: &'a [u8], header: &RecordBatchHeader, limit: u64) -> Result<Self, RecordCheckError> {
         let records = batch.get(HEADER_BYTES..).ok_or_else(|| RecordCheckError::malformed("no records"))?;
-        let limit = unpacked_bytes_max(records.len());
         let compression = header.compression().map_err(|_| RecordCheckError::UnknownCompression)?;
         let stream: Box<dyn Read + 'a> = match compression {
             Compression::None => return Ok(Self::Plain(records)),

@@ -5,6 +5,7 @@
 //! outside get a `Result`; layouts are in docs/format.md.
 
 mod builder;
+mod compress;
 mod crc;
 mod data_builder;
 mod decompress;
@@ -16,6 +17,7 @@ mod key;
 mod producer_entries;
 mod record_batch;
 mod record_check;
+mod record_filter;
 mod record_walk;
 mod search;
 mod slice;
@@ -37,5 +39,6 @@ pub use record_batch::{Compression, HEADER_BYTES, PlacedBatch, RecordBatchHeader
 pub use record_check::{
     CheckedRecords, HeaderError, REFUSED_RECORDS_NAMED_MAX, RecordCheckError, RecordRules, check_header, check_records,
 };
+pub use record_filter::{Filtered, RecordView, filter_records, visit_records};
 pub use search::{find_max_timestamp, find_timestamp};
 pub use slice::{BatchSlices, slice_batches, verify_range};

@@ -24,6 +24,7 @@ const COMPRESSION_MASK: i16 = 0x07;
 const LOG_APPEND_TIME_BIT: i16 = 0x08;
 const TRANSACTIONAL_BIT: i16 = 0x10;
 const CONTROL_BIT: i16 = 0x20;
+pub(crate) const DELETE_HORIZON_BIT: i16 = 0x40;
 /// The attribute bits that a client may set; bit 6 (delete horizon) is the broker's, 7 to 15 are unused.
 pub(crate) const CLIENT_ATTRIBUTES: i16 = COMPRESSION_MASK | LOG_APPEND_TIME_BIT | TRANSACTIONAL_BIT | CONTROL_BIT;
 
@@ -182,6 +183,12 @@ impl RecordBatchHeader {
         self.attributes & LOG_APPEND_TIME_BIT != 0
     }
 
+    /// From when on records without a value may go, once compaction has been here: then `base_timestamp` is that.
+    #[must_use]
+    pub fn delete_horizon(&self) -> Option<TimestampMs> {
+        (self.attributes & DELETE_HORIZON_BIT != 0).then_some(self.base_timestamp)
+    }
+
     /// Written by an idempotent producer.
     #[must_use]
     pub fn has_producer(&self) -> bool {
@@ -259,8 +266,9 @@ pub fn place(
     (PlacedBatch { header: Bytes::copy_from_slice(&bytes), records }, stored)
 }
 
-/// Writes the CRC of the one batch in `batch`, all of whose other bytes are final.
-pub(crate) fn seal_crc(batch: &mut [u8]) {
+/// Writes the CRC of the one batch in `batch`, all of whose other bytes are final, and returns it.
+pub(crate) fn seal_crc(batch: &mut [u8]) -> u32 {
     let crc = crc32c(&batch[CRC_START..]);
     batch[17..CRC_START].copy_from_slice(&crc.to_be_bytes());
+    crc
 }

@@ -32,9 +32,14 @@ pub(crate) struct RecordWalk<'a> {
 }
 
 impl<'a> RecordWalk<'a> {
-    /// Over one whole batch.
+    /// Over one whole batch from a client.
     pub(crate) fn open(batch: &'a [u8], header: &RecordBatchHeader) -> Result<Self, RecordCheckError> {
         Ok(Self { reader: RecordReader::open(batch, header)?, header: *header, seen: 0, left: 0 })
+    }
+
+    /// Over one whole batch that is stored.
+    pub(crate) fn open_stored(batch: &'a [u8], header: &RecordBatchHeader) -> Result<Self, RecordCheckError> {
+        Ok(Self { reader: RecordReader::open_stored(batch, header)?, header: *header, seen: 0, left: 0 })
     }
 
     /// The next record; `None` after the last, when nothing follows it.

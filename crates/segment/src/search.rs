@@ -20,7 +20,7 @@ pub fn find_timestamp(
     if header.max_timestamp < at_least {
         return Ok(None);
     }
-    let mut walk = RecordWalk::open(batch, header)?;
+    let mut walk = RecordWalk::open_stored(batch, header)?;
     while let Some(record) = walk.next_record()? {
         if record.timestamp >= at_least {
             return Ok(Some((record.offset, record.timestamp)));
@@ -34,7 +34,7 @@ pub fn find_timestamp(
 /// # Errors
 /// As [`find_timestamp`]; or the batch has no records.
 pub fn find_max_timestamp(batch: &[u8], header: &RecordBatchHeader) -> Result<(Offset, TimestampMs), RecordCheckError> {
-    let mut walk = RecordWalk::open(batch, header)?;
+    let mut walk = RecordWalk::open_stored(batch, header)?;
     let mut greatest: Option<RecordOutline> = None;
     while let Some(record) = walk.next_record()? {
         if greatest.is_none_or(|found| record.timestamp > found.timestamp) {

@@ -59,11 +59,11 @@ fn what_is_taken_in_between_and_the_rest_are_the_object() {
     let mut taken = Vec::new();
     let batch = samples::plain_batch(1, 1, None);
     let header = samples::header_of(&batch);
-    builder.begin_range(partition(1, 0), 0);
+    builder.begin_range(partition(1, 0), 0, 0);
     builder.push(&header, batch.clone());
     assert_eq!(builder.range_bytes(), u64::try_from(batch.len()).unwrap());
     taken.extend(builder.take_chunks());
-    builder.begin_range(partition(1, 1), 0);
+    builder.begin_range(partition(1, 1), 0, 0);
     assert_eq!(builder.range_bytes(), 0);
     builder.push(&header, batch);
     let finished = builder.finish();

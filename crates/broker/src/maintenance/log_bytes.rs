@@ -29,13 +29,13 @@ impl Broker {
 
 /// Counts the partition's bytes, once.
 pub(super) async fn count(partition: &Partition, metadata: &dyn MetadataStore) -> Result<(), StoreError> {
-    let (mut from, end, committed_bytes) = {
+    let (mut from, end, committed_bytes, compacted_bytes) = {
         let state = partition.state.lock();
         let upkeep = partition.upkeep.lock();
         if upkeep.log_bytes().is_some() {
             return Ok(());
         }
-        (state.log_start_offset(), state.high_watermark(), upkeep.committed_bytes())
+        (state.log_start_offset(), state.high_watermark(), upkeep.committed_bytes(), upkeep.compacted_bytes())
     };
     let started_at = from;
     let mut bytes = 0;
@@ -47,8 +47,10 @@ pub(super) async fn count(partition: &Partition, metadata: &dyn MetadataStore) -
         bytes += counted.map(|row| unsigned(row.byte_len)).sum::<u64>();
     }
     // Else somebody deleted records meanwhile: count again next time.
-    if ends_of(partition).0 == started_at {
-        partition.upkeep.lock().counted(bytes, committed_bytes);
+    let is_as_before = ends_of(partition).0 == started_at;
+    let mut upkeep = partition.upkeep.lock();
+    if is_as_before && upkeep.compacted_bytes() == compacted_bytes {
+        upkeep.counted(bytes, committed_bytes);
     }
     Ok(())
 }

@@ -1,23 +1,31 @@
 //! What an agent does in the background for the partitions it leads: deletes records that have been kept long enough
-//! ([`retention`]), and rewrites the many small ranges of shared objects into few large ones ([`rewrite`]).
+//! ([`retention`]), rewrites the many small ranges of shared objects into few large ones ([`rewrite`]), and takes out of compacted
+//! topics what later records of the same key replace ([`compaction`]).
 //!
-//! Two tasks, each the owner of its metadata calls. Both only ever change rows by a transaction that checks session, leader
-//! epoch and the very rows that were read, so neither rests on what is remembered here: [`upkeep`] says when it is worth
+//! Three tasks, each the owner of its metadata calls. All only ever change rows by a transaction that checks session, leader
+//! epoch and the very rows that were read, so none rests on what is remembered here: [`upkeep`] says when it is worth
 //! reading them. What a crash leaves: an object without a row (garbage), or a transaction that happened whole.
 
+mod cleaning;
+mod compaction;
 mod delete_records;
+mod dirt;
 mod log_bytes;
+mod open_object;
 mod pace;
 mod retention;
 mod rewrite;
 mod rewrite_job;
 mod rewrite_plan;
+mod swap;
 mod upkeep;
 
 use metadata::{MetadataStore, SnapshotAt, StoreError};
 
+pub(crate) use compaction::Compactor;
 pub use delete_records::DeleteRecordsError;
 pub use log_bytes::LOG_DIR;
+pub(crate) use open_object::Workbench;
 pub(crate) use pace::Pace;
 pub(crate) use retention::Retainer;
 pub(crate) use rewrite::Rewriter;

@@ -11,22 +11,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metadata::{MetadataStore, StoreError};
-use opendal::Operator;
-use rand::rngs::StdRng;
-use segment::{LaneSequence, Offset, OrganizationId};
+use metadata::StoreError;
+use segment::{Offset, OrganizationId};
 use tokio::time::{Instant, MissedTickBehavior};
-use uuid::Uuid;
 
 use super::ROWS_PER_READ;
-use super::pace::Pace;
-use super::rewrite_job::{Job, JobError, Piece};
+use super::open_object::{JobError, Workbench};
+use super::rewrite_job::{Job, Piece};
 use super::rewrite_plan::{OBJECT_BYTES_MAX, ROWS_MIN, ROWS_PER_JOB, Run, SMALL_BYTES, runs, tail_start};
 use super::upkeep::unsigned;
-use crate::clock::Clock;
-use crate::metrics::Metrics;
-use crate::reader::cold::ColdReader;
-use crate::session::SessionStatus;
 use crate::writer::partition::Partition;
 use crate::writer::pool::WriterPool;
 
@@ -40,24 +33,13 @@ const LOOKS_PER_ROUND: usize = 256;
 
 /// The task.
 pub(crate) struct Rewriter {
-    pub(crate) metadata: Arc<dyn MetadataStore>,
-    pub(crate) store: Operator,
-    pub(crate) cold: Arc<ColdReader>,
-    pub(crate) status: Arc<SessionStatus>,
+    pub(crate) workbench: Workbench,
     pub(crate) pool: Arc<WriterPool>,
-    pub(crate) clock: Arc<Clock>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) cluster_id: Uuid,
     pub(crate) bytes_min: u64,
     /// What one object that partitions share may hold at most, as it is in memory until it is written: half of it before
     /// the last partition, and half of it of that.
     pub(crate) shared_bytes: u64,
     pub(crate) age: Duration,
-    pub(crate) pace: Pace,
-    pub(crate) rng: StdRng,
-    pub(crate) next_sequence: LaneSequence,
-    /// Rewrites until the process ends, for crash tests.
-    pub(crate) stop_after: Option<usize>,
 }
 
 /// What is worth rewriting of a partition.
@@ -77,11 +59,11 @@ impl Rewriter {
         let interval = self.age.clamp(ROUND_INTERVAL_MIN, ROUND_INTERVAL_MAX);
         let mut rounds = tokio::time::interval_at(Instant::now() + interval, interval);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !self.status.is_fenced() {
+        while !self.workbench.status.is_fenced() {
             rounds.tick().await;
             match self.round().await {
                 Ok(()) => {}
-                Err(JobError::Metadata(error)) => self.status.failed("rewrite", &error),
+                Err(JobError::Metadata(error)) => self.workbench.status.failed("rewrite", &error),
                 Err(error) => {
                     tracing::warn!(%error, "a rewrite was abandoned, trying again later");
                     tokio::time::sleep(RETRY_PAUSE).await;
@@ -143,7 +125,7 @@ impl Rewriter {
         let (mut rows, mut bytes) = (Vec::new(), 0);
         let mut all = false;
         while !all && rows.len() < ROWS_PER_JOB && bytes < OBJECT_BYTES_MAX {
-            let mut read = self.metadata.ranges_from(partition.key, from, ROWS_PER_READ).await?;
+            let mut read = self.workbench.metadata.ranges_from(partition.key, from, ROWS_PER_READ).await?;
             all = read.len() < ROWS_PER_READ as usize || read.last().is_some_and(|last| last.next_offset >= end);
             read.retain(|row| row.next_offset <= end);
             bytes +=

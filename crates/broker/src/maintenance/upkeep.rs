@@ -1,4 +1,4 @@
-//! What is remembered of a led partition, so that retention and rewrite read metadata only when something may be due.
+//! What is remembered of a led partition, so that retention, rewrite and compaction read metadata only when something may be due.
 //! Begins anew with each leadership. Decisions only: nothing here awaits.
 
 use std::time::Duration;
@@ -7,6 +7,7 @@ use metadata::{LeaseRow, RangeCommit, RangeRow};
 use segment::{Offset, TimestampMs};
 use tokio::time::Instant;
 
+use super::dirt::Dirt;
 use super::rewrite_plan::{ROWS_MIN, SMALL_BYTES};
 use crate::topic_config::Retention;
 
@@ -21,9 +22,12 @@ pub(crate) struct Upkeep {
     log_bytes: Option<u64>,
     /// Bytes committed under this leadership.
     committed_bytes: u64,
+    /// Bytes that compaction took out under it.
+    compacted_bytes: u64,
     /// The newest producer snapshot of this leadership, -1 = none.
     snapshot_at: Offset,
     rewrite: Growth,
+    pub(super) dirt: Dirt,
 }
 
 /// The oldest range.
@@ -65,6 +69,7 @@ impl Upkeep {
             oldest: if is_empty { Oldest::Nothing } else { Oldest::Unknown },
             log_bytes: is_empty.then_some(0),
             committed_bytes: 0,
+            compacted_bytes: 0,
             snapshot_at: -1,
             rewrite: Growth {
                 from: lease.log_start_offset,
@@ -74,6 +79,7 @@ impl Upkeep {
                 since: None,
                 due: None,
             },
+            dirt: Dirt::new(lease),
         }
     }
 
@@ -88,6 +94,7 @@ impl Upkeep {
         if range.snapshot.is_some() {
             self.snapshot_at = range.next_offset;
         }
+        self.dirt.committed(bytes, range.max_timestamp);
         if range.byte_len < SMALL_BYTES {
             self.rewrite.ranges += 1;
             self.rewrite.bytes += bytes;
@@ -126,9 +133,32 @@ impl Upkeep {
         self.committed_bytes
     }
 
+    pub(super) fn compacted_bytes(&self) -> u64 {
+        self.compacted_bytes
+    }
+
     /// All ranges were counted; `committed_bytes` were committed when that began.
     pub(super) fn counted(&mut self, bytes: u64, committed_bytes: u64) {
         self.log_bytes = Some(bytes + self.committed_bytes - committed_bytes);
+    }
+
+    /// Rows with `before` bytes became others, with `after` bytes.
+    pub(super) fn replaced(&mut self, before: u64, after: u64) {
+        if before == after {
+            return;
+        }
+        self.compacted_bytes += before.saturating_sub(after);
+        self.log_bytes = self.log_bytes.map(|log_bytes| (log_bytes + after).saturating_sub(before));
+        self.oldest = Oldest::Unknown;
+    }
+
+    /// Compaction left so many small ranges, the first of them at `from` or later: a rewrite looks at them again.
+    pub(super) fn left_small(&mut self, from: Offset, ranges: u32, bytes: u64) {
+        if ranges > 0 {
+            self.rewrite.from = self.rewrite.from.min(from);
+            self.rewrite.ranges += ranges;
+            self.rewrite.bytes += bytes;
+        }
     }
 
     /// What is oldest now, after `bytes` were deleted.
@@ -152,6 +182,9 @@ impl Upkeep {
         bytes_min: u64,
         age: Duration,
     ) -> Option<(Offset, Offset)> {
+        if self.dirt.is_being_cleaned {
+            return None;
+        }
         let growth = &mut self.rewrite;
         if growth.due.is_none() {
             if growth.ranges > 0 {

@@ -8,7 +8,15 @@ fn lease(log_start_offset: Offset, next_offset: Offset) -> LeaseRow {
     let topic_id = TopicId(uuid::Uuid::from_u128(1));
     let key = PartitionKey { organization: OrganizationId::DEFAULT, topic_id, partition: 0 };
     let last_object = String::new();
-    LeaseRow { key, leader_epoch: 0, next_offset, log_start_offset, last_append_time: -1, last_object }
+    LeaseRow {
+        key,
+        leader_epoch: 0,
+        next_offset,
+        log_start_offset,
+        last_append_time: -1,
+        last_object,
+        cleaned_offset: 0,
+    }
 }
 
 fn commit(upkeep: &mut Upkeep, bytes: i64, timestamp: TimestampMs) {

@@ -242,7 +242,16 @@ impl ColdReader {
                     replans += 1;
                     reader.rows.clear();
                 }
-                read => break read?,
+                read => {
+                    let read = read?;
+                    // Compaction left nothing of these ranges beyond the offset: the next ones hold what comes after it.
+                    let empty = if read.is_empty() { planned } else { 0 };
+                    let Some(hole) = reader.rows.drain(..empty).next_back() else { break read };
+                    wanted.offset = hole.next_offset;
+                    if wanted.offset >= wanted.end {
+                        break read;
+                    }
+                }
             }
         };
         let mut batches = take_fitting(batches.into_iter(), wanted.bytes_max);
@@ -325,8 +334,9 @@ impl ColdReader {
                 Err(ColdError::Gone(_)) if !batches.is_empty() => break,
                 range => range?,
             };
-            let is_wanted =
-                |header: &RecordBatchHeader| header.next_offset() > wanted.offset && header.base_offset < wanted.end;
+            let is_wanted = |header: &RecordBatchHeader| {
+                header.next_offset() > wanted.offset && header.base_offset < wanted.end && header.record_count > 0
+            };
             let batch = |(header, bytes): &(RecordBatchHeader, Bytes)| ReadBatch {
                 header: *header,
                 slices: [bytes.clone(), Bytes::new()],

@@ -23,6 +23,7 @@ fn lease(next_offset: Offset) -> LeaseRow {
         log_start_offset: 0,
         last_append_time: 1_000,
         last_object: "before".to_owned(),
+        cleaned_offset: 0,
     }
 }
 

@@ -17,6 +17,7 @@ fn partition(index: PartitionIndex) -> Arc<Partition> {
         log_start_offset: 0,
         last_append_time: -1,
         last_object: String::new(),
+        cleaned_offset: 0,
     };
     Arc::new(Partition::new(&lease, Interrupted::default()))
 }

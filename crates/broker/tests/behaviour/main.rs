@@ -10,6 +10,7 @@ mod breakdown;
 mod cancellation;
 mod catch_up;
 mod cold_reads;
+mod compaction;
 mod crowds;
 mod described;
 mod fetching;

@@ -22,6 +22,7 @@ pub async fn a_partition_changes_hands(store: &dyn MetadataStore) {
         log_start_offset: 0,
         last_append_time: held[0].last_append_time,
         last_object: object_key(from, 0),
+        cleaned_offset: 0,
     };
     assert_eq!(held, [expected]);
     assert_eq!(store.leader_epochs(ORGANIZATION, topic_id(1), 0).await.expect("read"), [(0, 0), (1, 7)]);

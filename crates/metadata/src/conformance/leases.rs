@@ -19,6 +19,7 @@ pub async fn an_acquisition_raises_the_epoch_and_returns_the_row(store: &dyn Met
         log_start_offset: 0,
         last_append_time: -1,
         last_object: String::new(),
+        cleaned_offset: 0,
     };
     assert_eq!(rows, [expected]);
     assert_eq!(store.leader_epochs(ORGANIZATION, topic_id(1), 1).await.expect("read"), [(0, 0)]);

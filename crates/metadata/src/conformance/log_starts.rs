@@ -4,7 +4,7 @@ use segment::{LeaderEpoch, Offset, OrganizationId, PartitionKey, SessionId};
 
 use super::fixture::{acquire, commit, create, found, key, leased, object_key, open, range, topic_id, unreferenced};
 use crate::{
-    LastSegment,
+    CleanedLog, LastSegment,
     LogChangeOutcome::{self, Done, NotLeader, Stale, TopicDeleted},
     LogStartMove, MetadataStore,
     RangeOutcome::Accepted,
@@ -220,4 +220,35 @@ pub async fn the_last_object_is_known_until_it_is_forgotten(store: &dyn Metadata
     assert_eq!(store.forget_objects(session, &all).await.expect("forgotten"), 4);
     let lease = store.held_leases(session, &[key(1, 0)]).await.expect("read").remove(0);
     assert_eq!((lease.last_object.as_str(), lease.next_offset), ("", 40));
+}
+
+/// By whoever led it then, and only forward.
+pub async fn the_next_leader_is_told_how_far_a_log_was_compacted(store: &dyn MetadataStore) {
+    let session = logged(store).await;
+    let other = open(store, "agent-2").await;
+    let note = |offset| CleanedLog { key: key(1, 0), leader_epoch: 0, offset };
+    let cleaned = async |session| {
+        let held = store.held_leases(session, &[key(1, 0)]).await.expect("read");
+        held.first().map(|row| row.cleaned_offset)
+    };
+    assert_eq!(cleaned(session).await, Some(0));
+    for (by, log) in [
+        (session, note(41)),
+        (other, note(10)),
+        (session, CleanedLog { leader_epoch: 1, ..note(10) }),
+        (session, CleanedLog { key: key(7, 0), ..note(0) }),
+    ] {
+        store.note_cleaned(by, &[log]).await.expect("answered");
+        assert_eq!(cleaned(session).await, Some(0), "{log:?}");
+    }
+    for (offset, expected) in [(25, 25), (20, 25), (40, 40)] {
+        let empty = CleanedLog { key: key(1, 1), ..note(0) };
+        store.note_cleaned(session, &[empty, note(offset)]).await.expect("noted");
+        assert_eq!(cleaned(session).await, Some(expected));
+    }
+    store.hand_over_leases(session, other, &[key(1, 0)]).await.expect("given");
+    store.note_cleaned(session, &[note(40)]).await.expect("answered");
+    assert_eq!(cleaned(other).await, Some(40));
+    store.close_session(session).await.expect("closed");
+    assert!(matches!(store.note_cleaned(session, &[note(40)]).await, Err(StoreError::Fenced)));
 }

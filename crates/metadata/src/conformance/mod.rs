@@ -105,6 +105,7 @@ macro_rules! conformance_tests {
                 a_fenced_session_moves_no_log_start,
                 a_segment_is_retired_with_its_last_range,
                 the_last_object_is_known_until_it_is_forgotten,
+                the_next_leader_is_told_how_far_a_log_was_compacted,
             ],
             replacements: [
                 ranges_take_the_place_of_others,

@@ -6,8 +6,8 @@ use segment::{Offset, PartitionKey, SessionId, TimestampMs};
 
 use super::{Kind, MemoryStore, Range, Slot, State};
 use crate::{
-    LogChangeOutcome, LogChanges, LogStartMove, NewRange, RangeRow, RangesReplacement, SegmentRewrite, SnapshotAt,
-    StoreError,
+    CleanedLog, LogChangeOutcome, LogChanges, LogStartMove, NewRange, RangeRow, RangesReplacement, SegmentRewrite,
+    SnapshotAt, StoreError,
     log_changes::{Covered, LogRow},
 };
 
@@ -47,6 +47,20 @@ impl LogChanges for MemoryStore {
             let outcomes = outcomes.map(|outcome| outcome.unwrap_or_else(|refused| refused)).collect();
             state.retire_empty([slot], now);
             Ok(outcomes)
+        })
+    }
+
+    async fn note_cleaned(&self, session: SessionId, logs: &[CleanedLog]) -> Result<(), StoreError> {
+        self.run_commit(|state| {
+            state.require_active(session)?;
+            for log in logs {
+                let partition = state.partitions.get_mut(&log.key);
+                let partition = partition.filter(|row| row.is_led(session, log.leader_epoch));
+                if let Some(partition) = partition.filter(|row| log.offset <= row.next_offset) {
+                    partition.cleaned_offset = partition.cleaned_offset.max(log.offset);
+                }
+            }
+            Ok(())
         })
     }
 }

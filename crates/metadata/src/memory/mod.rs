@@ -70,8 +70,8 @@ impl MemoryStore {
         }
     }
 
-    /// Lets the next `commit_segments`, `resolve_commit`, `move_log_starts`, `replace_ranges`, `write_coordinators`,
-    /// `hand_over_leases` or `fence_session`, whichever comes first, fail in this way. Repeated calls queue: one fail point
+    /// Lets the next `commit_segments`, `resolve_commit`, `move_log_starts`, `replace_ranges`, `note_cleaned`,
+    /// `write_coordinators`, `hand_over_leases` or `fence_session`, whichever comes first, fail in this way. Repeated calls queue: one fail point
     /// per such call.
     pub fn fail_next(&self, point: FailPoint) {
         self.faults.lock().next.push_back(point);
@@ -187,6 +187,7 @@ struct Partition {
     last_append_time: TimestampMs,
     /// Where its last commit went.
     last_segment: Option<Slot>,
+    cleaned_offset: Offset,
     /// Writes of coordinators so far.
     coordinator_sequence: i64,
     deleted: bool,
@@ -264,6 +265,7 @@ impl State {
                     log_start_offset: 0,
                     last_append_time: -1,
                     last_segment: None,
+                    cleaned_offset: 0,
                     coordinator_sequence: 0,
                     deleted: false,
                     changed,

@@ -240,6 +240,7 @@ impl State {
             log_start_offset: partition.log_start_offset,
             last_append_time: partition.last_append_time,
             last_object: last_segment.map(|segment| segment.object_key.clone()).unwrap_or_default(),
+            cleaned_offset: partition.cleaned_offset,
         })
     }
 }

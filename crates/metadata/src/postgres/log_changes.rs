@@ -20,7 +20,7 @@ use super::{
     not_committed, require_active,
 };
 use crate::{
-    LogChangeOutcome, LogChanges, LogStartMove, NewRange, SegmentRewrite, SnapshotAt, StoreError,
+    CleanedLog, LogChangeOutcome, LogChanges, LogStartMove, NewRange, SegmentRewrite, SnapshotAt, StoreError,
     log_changes::{LogRow, LogStartPlan},
 };
 
@@ -135,6 +135,14 @@ const INSERT_SNAPSHOTS: &str = "
     INSERT INTO producer_snapshots (organization, topic_id, partition, as_of_offset, snapshot)
     SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::int[], $4::bigint[], $5::bytea[])";
 
+const NOTE_CLEANED: &str = "
+    UPDATE partitions AS p SET cleaned_offset = i.cleaned_offset
+      FROM unnest($1::bigint[], $2::uuid[], $3::int[], $5::int[], $6::bigint[])
+           AS i (organization, topic_id, partition, leader_epoch, cleaned_offset)
+     WHERE p.organization = i.organization AND p.topic_id = i.topic_id AND p.partition = i.partition
+       AND NOT p.deleted AND p.session = $4 AND p.leader_epoch = i.leader_epoch
+       AND p.cleaned_offset < i.cleaned_offset AND p.next_offset >= i.cleaned_offset";
+
 #[async_trait]
 impl LogChanges for PostgresStore {
     async fn move_log_starts(
@@ -154,6 +162,23 @@ impl LogChanges for PostgresStore {
     ) -> Result<Vec<LogChangeOutcome>, StoreError> {
         let rewrite = rewrite.clone();
         self.write(move |connection| replace_all(connection, session, rewrite).boxed()).await
+    }
+
+    async fn note_cleaned(&self, session: SessionId, logs: &[CleanedLog]) -> Result<(), StoreError> {
+        let keys: Vec<PartitionKey> = logs.iter().map(|log| log.key).collect();
+        let epochs: Vec<LeaderEpoch> = logs.iter().map(|log| log.leader_epoch).collect();
+        let offsets: Vec<Offset> = logs.iter().map(|log| log.offset).collect();
+        self.write(move |connection| {
+            async move {
+                require_active(connection, session).await?;
+                // Locked in the order that holds everywhere.
+                changed(connection, bind_keys(sqlx::query(LOCK_PARTITIONS), &keys).bind(session.0)).await?;
+                let note = bind_keys(sqlx::query(NOTE_CLEANED), &keys).bind(session.0).bind(epochs).bind(offsets);
+                changed(connection, note).await.map(drop)
+            }
+            .boxed()
+        })
+        .await
     }
 }
 

@@ -45,11 +45,13 @@ fn versions() -> Vec<Migration> {
     let lane_reports = include_str!("../../migrations/postgres/0002_lane_reports.sql").into_sql_str();
     let retired_segments = include_str!("../../migrations/postgres/0003_retired_segments.sql").into_sql_str();
     let coordinator_rows = include_str!("../../migrations/postgres/0004_coordinator_rows.sql").into_sql_str();
+    let cleaned_offsets = include_str!("../../migrations/postgres/0005_cleaned_offsets.sql").into_sql_str();
     vec![
         Migration::new(1, "init".into(), MigrationType::Simple, init, false),
         Migration::new(2, "lane_reports".into(), MigrationType::Simple, lane_reports, false),
         Migration::new(3, "retired_segments".into(), MigrationType::Simple, retired_segments, false),
         Migration::new(4, "coordinator_rows".into(), MigrationType::Simple, coordinator_rows, false),
+        Migration::new(5, "cleaned_offsets".into(), MigrationType::Simple, cleaned_offsets, false),
     ]
 }
 

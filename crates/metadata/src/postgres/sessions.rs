@@ -153,7 +153,7 @@ pub(super) const SELECT_AGENTS: &str = "
 /// The rows of partitions among $2, $3, $4 that session $1, if it is active, holds.
 const SELECT_HELD: &str = "
     SELECT p.organization, p.topic_id, p.partition, p.leader_epoch, p.next_offset, p.log_start_offset,
-           p.last_append_time, coalesce(s.object_key, '')
+           p.last_append_time, coalesce(s.object_key, ''), p.cleaned_offset
       FROM (SELECT DISTINCT * FROM unnest($2::bigint[], $3::uuid[], $4::int[]))
            AS k (organization, topic_id, partition)
       JOIN partitions AS p
@@ -342,6 +342,7 @@ fn lease_row(row: &PgRow) -> Result<LeaseRow, StoreError> {
         log_start_offset: column(row, 5)?,
         last_append_time: column(row, 6)?,
         last_object: column(row, 7)?,
+        cleaned_offset: column(row, 8)?,
     })
 }
 

@@ -13,7 +13,8 @@ use super::{
     garbage::{self, SELECT_HOLDER, Slot},
 };
 use crate::{
-    LogChangeOutcome, LogChanges, LogStartMove, NewRange, RangesReplacement, SegmentRewrite, SnapshotAt, StoreError,
+    CleanedLog, LogChangeOutcome, LogChanges, LogStartMove, NewRange, RangesReplacement, SegmentRewrite, SnapshotAt,
+    StoreError,
     log_changes::{Covered, LogRow, LogStartPlan},
 };
 
@@ -62,6 +63,11 @@ const SELECT_RANGE: &str = "
 const DELETE_RANGE: &str = "
     DELETE FROM ranges WHERE organization = ?1 AND topic_id = ?2 AND partition = ?3 AND base_offset = ?4";
 
+const NOTE_CLEANED: &str = "
+    UPDATE partitions SET cleaned_offset = ?6
+     WHERE organization = ?1 AND topic_id = ?2 AND partition = ?3 AND deleted = 0 AND session = ?4 AND leader_epoch = ?5
+       AND cleaned_offset < ?6 AND next_offset >= ?6";
+
 #[async_trait]
 impl LogChanges for SqliteStore {
     async fn move_log_starts(
@@ -88,6 +94,20 @@ impl LogChanges for SqliteStore {
         self.transact_directly(move |connection| {
             require_active(connection, session)?;
             replace_all(connection, session, &rewrite)
+        })
+        .await
+    }
+
+    async fn note_cleaned(&self, session: SessionId, logs: &[CleanedLog]) -> Result<(), StoreError> {
+        let logs = logs.to_vec();
+        self.transact_directly(move |connection| {
+            require_active(connection, session)?;
+            for CleanedLog { key, leader_epoch, offset } in logs {
+                let (organization, topic) = (key.organization.0, key.topic_id.0.as_bytes());
+                let note = params![organization, topic, key.partition, session.0, leader_epoch, offset];
+                execute(connection, NOTE_CLEANED, note)?;
+            }
+            Ok(())
         })
         .await
     }

@@ -15,11 +15,13 @@ pub(super) fn migrator() -> Migrator {
     let lane_reports = include_str!("../../migrations/sqlite/0003_lane_reports.sql").into_sql_str();
     let retired_segments = include_str!("../../migrations/sqlite/0004_retired_segments.sql").into_sql_str();
     let coordinator_rows = include_str!("../../migrations/sqlite/0005_coordinator_rows.sql").into_sql_str();
+    let cleaned_offsets = include_str!("../../migrations/sqlite/0006_cleaned_offsets.sql").into_sql_str();
     Migrator::with_migrations(vec![
         Migration::new(1, "init".into(), MigrationType::Simple, init, false),
         Migration::new(2, "many_agents".into(), MigrationType::Simple, many_agents, false),
         Migration::new(3, "lane_reports".into(), MigrationType::Simple, lane_reports, false),
         Migration::new(4, "retired_segments".into(), MigrationType::Simple, retired_segments, false),
         Migration::new(5, "coordinator_rows".into(), MigrationType::Simple, coordinator_rows, false),
+        Migration::new(6, "cleaned_offsets".into(), MigrationType::Simple, cleaned_offsets, false),
     ])
 }

@@ -160,7 +160,7 @@ pub(super) const SELECT_AGENTS: &str = "
 /// The rows of partitions among $2 that session $1, if it is active, holds.
 const SELECT_HELD: &str = "
     SELECT DISTINCT p.organization, p.topic_id, p.partition, p.leader_epoch, p.next_offset, p.log_start_offset,
-           p.last_append_time, coalesce(s.object_key, '')
+           p.last_append_time, coalesce(s.object_key, ''), p.cleaned_offset
       FROM json_each($2) AS k CROSS JOIN partitions AS p
       LEFT JOIN segments AS s
         ON s.session = p.last_session AND s.lane_sequence = p.last_lane_sequence
@@ -337,6 +337,7 @@ fn lease_row(row: &SqliteRow) -> Result<LeaseRow, StoreError> {
         log_start_offset: column(row, 5)?,
         last_append_time: column(row, 6)?,
         last_object: column(row, 7)?,
+        cleaned_offset: column(row, 8)?,
     })
 }
 

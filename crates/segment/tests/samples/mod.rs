@@ -133,13 +133,13 @@ pub(crate) fn sample_data_segment() -> FinishedSegment {
         let (placed, stored) = place(&batch, &header_of(&batch), offset, epoch, None);
         builder.push(&stored, [placed.header, placed.records].concat().into());
     };
-    builder.begin_range(partition(1, 0), 3);
+    builder.begin_range(partition(1, 0), 3, 0);
     push(&mut builder, 0, 3);
     push(&mut builder, 2, 3);
-    builder.begin_range(partition(1, 0), 4);
+    builder.begin_range(partition(1, 0), 4, 4);
     push(&mut builder, 4, 4);
     builder.end_run("org-1/flush/0000000000000000006/0000000000000000001-00000000000000ff".into());
-    builder.begin_range(partition(2, 5), 8);
+    builder.begin_range(partition(2, 5), 8, 100);
     push(&mut builder, 100, 8);
     builder.end_run("org-1/data/0000000000000000006/0000000000000000007-00000000000000ff".into());
     builder.finish()
