@@ -81,12 +81,11 @@ impl ConsumerGroup {
         self.set_current(now, member_id, CurrentAssignment { state, pending_revocation, ..member.current.clone() });
     }
 
-    /// What the group is to a classic one; all of its members speak the classic protocol.
+    /// What the group is to a classic one; all of its members speak the classic protocol. They are assigned what they have:
+    /// where that is not what they should have they have to join again, and until then nobody else gets it.
     pub(crate) fn migration(&self, topics: &TopicsView) -> Migration {
-        let nothing = Assignment::default();
-        let members = self.members.iter().map(|(member_id, Member { metadata, .. })| {
+        let members = self.members.iter().map(|(member_id, Member { metadata, current })| {
             let classic = metadata.classic.clone().unwrap_or_default();
-            let target = self.targets.get(member_id).unwrap_or(&nothing);
             Migrant {
                 member_id: member_id.to_string(),
                 group_instance_id: metadata.instance_id.clone(),
@@ -94,7 +93,7 @@ impl ConsumerGroup {
                 client_host: metadata.client_host.clone(),
                 rebalance_timeout: metadata.rebalance_timeout,
                 session_timeout: classic.session_timeout,
-                assignment: Assigned::write(&by_name(target, topics), classic.version()),
+                assignment: Assigned::write(&by_name(&current.held().collect(), topics), classic.version()),
                 protocols: classic.protocols,
             }
         });

@@ -242,7 +242,7 @@ fn classic_members_are_out_if_they_do_not_do_their_part() {
     rig.settings = Arc::new(settings);
     let patient = |id: &str| JoinGroup { session_timeout: secs(3600), ..classic(id, "range", &Assignment::default()) };
     let members = |rig: &mut Rig| {
-        rig.beat(&modern("m", epoch(rig), &Assignment::default())).expect("a member");
+        rig.beat(&modern("m", epoch_of(rig, "m"), &Assignment::default())).expect("a member");
         rig.group.describe_consumer(&rig.topics).expect("a KIP-848 group").members.len()
     };
     // Joined, and never asked what it is assigned.
@@ -277,9 +277,9 @@ fn classic_members_are_out_if_they_do_not_do_their_part() {
     assert_eq!(rig.heartbeat(&id, joined.generation_id), Err(GroupError::UnknownMemberId));
 }
 
-fn epoch(rig: &Rig) -> i32 {
+fn epoch_of(rig: &Rig, member_id: &str) -> i32 {
     let described = rig.group.describe_consumer(&rig.topics).expect("a KIP-848 group");
-    member(&described.members, "m").member_epoch
+    member(&described.members, member_id).member_epoch
 }
 
 #[test]
@@ -356,5 +356,19 @@ fn the_last_kip_848_member_may_go_in_any_way() {
             }
         }
         assert_eq!(rig.kind().0, GroupType::Classic, "way {way}");
+    }
+}
+
+#[test]
+fn what_a_member_has_is_its_own_through_conversions_that_it_does_not_hear_of() {
+    let mut rig = rig();
+    let nothing = Assignment::default();
+    rig.stable("cooperative-sticky", &[partitions(0..4)]);
+    for member_id in ["m", "n"] {
+        rig.beat(&modern(member_id, 0, &nothing)).expect("joins");
+        let told = rig.beat(&modern(member_id, epoch_of(&rig, member_id), &nothing)).expect("a member").assignment;
+        assert_eq!(told, Some(nothing.clone()), "the classic member has all");
+        rig.beat(&modern(member_id, -1, &nothing)).expect("leaves");
+        assert_eq!(rig.kind().0, GroupType::Classic);
     }
 }
