@@ -1,5 +1,7 @@
 //! Settings: what each word means, and that every bad one is refused with one line.
 
+use broker::{GroupSettings, MigrationPolicy};
+
 use super::*;
 
 fn parse(flags: &[&str]) -> Result<Settings, Refusal> {
@@ -285,6 +287,15 @@ fn settings_of_groups_have_kafkas_names_and_bounds() {
         ("GROUP_MAX_SESSION_TIMEOUT_MS", &["--group-max-session-timeout-ms", "86400001"]),
         ("OFFSETS_RETENTION_MINUTES", &["--offsets-retention-minutes", "0"]),
         ("GROUP_MAX_SIZE", &["--group-max-size", "0"]),
+        ("GROUP_MEMORY_BYTES", &["--group-memory-bytes", "1000"]),
+        ("GROUP_CONSUMER_MIN_SESSION_TIMEOUT_MS", &["--group-consumer-min-session-timeout-ms", "60001"]),
+        ("GROUP_CONSUMER_MAX_SESSION_TIMEOUT_MS", &["--group-consumer-max-session-timeout-ms", "86400001"]),
+        ("GROUP_CONSUMER_SESSION_TIMEOUT_MS", &["--group-consumer-session-timeout-ms", "44999"]),
+        ("GROUP_CONSUMER_MIN_HEARTBEAT_INTERVAL_MS", &["--group-consumer-min-heartbeat-interval-ms", "0"]),
+        ("GROUP_CONSUMER_MAX_HEARTBEAT_INTERVAL_MS", &["--group-consumer-max-heartbeat-interval-ms", "86400001"]),
+        ("GROUP_CONSUMER_HEARTBEAT_INTERVAL_MS", &["--group-consumer-heartbeat-interval-ms", "15001"]),
+        ("GROUP_CONSUMER_MAX_SIZE", &["--group-consumer-max-size", "2001"]),
+        ("GROUP_CONSUMER_MIGRATION_POLICY", &["--group-consumer-migration-policy", "sometimes"]),
     ];
     for (name, flags) in bad {
         match parse(flags) {
@@ -294,4 +305,6 @@ fn settings_of_groups_have_kafkas_names_and_bounds() {
     }
     let groups = good(&["--offsets-retention-minutes", "2"]).broker.groups;
     assert_eq!((groups.offsets_retention, groups.offsets_topic_partitions), (Duration::from_secs(120), 50));
+    let groups = good(&["--group-consumer-migration-policy", "UPGRADE"]).broker.groups;
+    assert_eq!(groups, GroupSettings { migration_policy: MigrationPolicy::Upgrade, ..GroupSettings::default() });
 }

@@ -41,7 +41,7 @@ pub use maintenance::{DeleteRecordsError, LOG_DIR};
 pub use memory_budget::{MemoryBudget, MemoryPermit};
 pub use metrics::{FrontEnd, Metrics};
 pub use replica::{Feed, PartitionId, Progress};
-pub use settings::{BrokerSettings, GroupSettings, StopPoint};
+pub use settings::{BrokerSettings, ConsumerBounds, ConsumerSettings, GroupSettings, MigrationPolicy, StopPoint};
 pub use topic_config::{ConfigChange, ConfigChanges};
 pub use topics::{ConfigEntry, ConfigSource, ConfigSynonym, ConfigType, CreateTopic, PartitionView, Topic, TopicError};
 // What a gateway needs of the layers below; it never imports them.

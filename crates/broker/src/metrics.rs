@@ -5,12 +5,14 @@
 //! bounded. A call costs no allocation: attribute values are `&'static str` and the attribute lists live on the stack. Without the feature `metrics` every method is empty
 //! and no OpenTelemetry crate is linked; without a meter ([`Metrics::disabled`]) they cost one branch.
 
-#[cfg(feature = "metrics")]
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
 #[cfg(feature = "metrics")]
 use crate::costs::{self, Ledger};
+#[cfg(feature = "metrics")]
+use crate::groups::tally;
+use crate::groups::tally::Tally;
 
 /// Which front end a connection or request came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct Metrics {
     instruments: Option<Box<instruments::Instruments>>,
     #[cfg(feature = "metrics")]
     ledger: Option<Arc<Ledger>>,
+    /// Counted whether somebody looks at it or not: the bound on their memory rests on it.
+    groups: Arc<Tally>,
 }
 
 #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "without the feature nothing is counted"))]
@@ -38,7 +42,9 @@ impl Metrics {
     #[must_use]
     pub fn new(meter: &opentelemetry::metrics::Meter, ledger: Arc<Ledger>) -> Self {
         costs::register(meter, &ledger);
-        Self { instruments: Some(Box::new(instruments::Instruments::new(meter))), ledger: Some(ledger) }
+        let groups = Arc::default();
+        tally::register(meter, &groups);
+        Self { instruments: Some(Box::new(instruments::Instruments::new(meter))), ledger: Some(ledger), groups }
     }
 
     /// Counts nothing.
@@ -263,8 +269,22 @@ impl Metrics {
         }
     }
 
+    /// What coordinators hold and do.
+    pub(crate) fn groups(&self) -> &Arc<Tally> {
+        &self.groups
+    }
+
+    /// A coordinator loaded so many rows of its groups.
+    pub(crate) fn groups_loaded(&self, seconds: f64, rows: u64) {
+        #[cfg(feature = "metrics")]
+        self.with(|i| {
+            i.group_load.record(seconds, &[]);
+            i.group_load_rows.add(rows, &[]);
+        });
+    }
+
     /// Where the names of topics are found.
-    pub(crate) fn name_topics(&self, catalog: &std::sync::Arc<Catalog>) {
+    pub(crate) fn name_topics(&self, catalog: &Arc<Catalog>) {
         #[cfg(feature = "metrics")]
         if let Some(ledger) = &self.ledger {
             ledger.name_topics(catalog);
@@ -362,6 +382,8 @@ mod instruments {
         pub(super) fetch_wait: Histogram<f64>,
         pub(super) tail_bytes: Gauge<i64>,
         pub(super) partitions_led: Gauge<i64>,
+        pub(super) group_load: Histogram<f64>,
+        pub(super) group_load_rows: Counter<u64>,
     }
 
     impl Instruments {
@@ -433,6 +455,8 @@ mod instruments {
                 fetch_wait: seconds(m, "streamhouse_fetch_wait_seconds", "Time a long poll waited"),
                 tail_bytes: gauge(m, "streamhouse_tail_bytes", "Bytes held in tail memory"),
                 partitions_led: gauge(m, "streamhouse_partitions_led", "Partitions whose lease this agent holds"),
+                group_load: seconds(m, "streamhouse_group_load_seconds", "Loads of a coordinator's groups"),
+                group_load_rows: counter(m, "streamhouse_group_load_rows_total", "Rows in those loads"),
             }
         }
     }

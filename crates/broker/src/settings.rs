@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::cache::CacheSettings;
 use crate::clock::TimeSource;
+pub use crate::groups::{ConsumerBounds, ConsumerSettings, MigrationPolicy};
 
 /// Settings of one broker; parsed in `agent`.
 #[derive(Clone, Debug)]
@@ -117,6 +118,14 @@ pub struct GroupSettings {
     pub offsets_retention: Duration,
     /// `group.max.size`: members of one group.
     pub group_size_max: usize,
+    /// `group.consumer.*` of groups that have none of their own.
+    pub consumer: ConsumerSettings,
+    /// What configs of a group may be.
+    pub consumer_bounds: ConsumerBounds,
+    /// `group.consumer.migration.policy`.
+    pub migration_policy: MigrationPolicy,
+    /// `GROUP_MEMORY_BYTES`: what all groups coordinated by this agent may take in memory.
+    pub memory_bytes: usize,
 }
 
 impl Default for GroupSettings {
@@ -128,6 +137,10 @@ impl Default for GroupSettings {
             session_timeout_max: Duration::from_secs(30 * 60),
             offsets_retention: Duration::from_secs(7 * 24 * 3_600),
             group_size_max: 10_000,
+            consumer: ConsumerSettings::default(),
+            consumer_bounds: ConsumerBounds::default(),
+            migration_policy: MigrationPolicy::default(),
+            memory_bytes: 256 << 20,
         }
     }
 }

@@ -6,7 +6,9 @@
 //! facts that tools read; none is offered that is not true.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use crate::groups::limits::OFFSET_METADATA_BYTES_MAX;
 use crate::limits::{FETCH_BYTES_MAX, FRAME_BYTES_MAX, MESSAGE_BYTES_DEFAULT};
 use crate::topics::{ConfigEntry, ConfigSource, ConfigSynonym, ConfigType};
 use crate::{BrokerSettings, Cluster, GroupSettings};
@@ -279,31 +281,50 @@ fn describe_settings(cluster: &Cluster, settings: &BrokerSettings) -> Vec<Config
 
 /// What is settable of groups.
 fn describe_groups(groups: &GroupSettings) -> Vec<ConfigEntry> {
-    let entry = |name, value: u128, text| {
+    let number = |name, value: u128, text| {
         broker_entry(name, &value.to_string(), ConfigType::Int, ConfigSource::StaticBroker, text)
     };
+    let ms = |name, value: Duration, text| number(name, value.as_millis(), text);
+    let (consumer, bounds) = (&groups.consumer, &groups.consumer_bounds);
     let partitions = u128::from(groups.offsets_topic_partitions.unsigned_abs());
+    let retention = groups.offsets_retention.as_millis() / 60_000;
+    let policy = broker_entry(
+        "group.consumer.migration.policy",
+        groups.migration_policy.name(),
+        ConfigType::String,
+        ConfigSource::StaticBroker,
+        "Between which protocols groups with members may go.",
+    );
+    let interval_max = bounds.heartbeat_interval_max;
     vec![
-        entry("offsets.topic.num.partitions", partitions, "Coordinators among which groups are shared out."),
-        entry(
-            "offsets.retention.minutes",
-            groups.offsets_retention.as_millis() / 60_000,
-            "Of a group without members.",
-        ),
-        entry(
+        policy,
+        number("offsets.topic.num.partitions", partitions, "Coordinators among which groups are shared out."),
+        number("offsets.retention.minutes", retention, "Of a group without members."),
+        ms(
             "group.initial.rebalance.delay.ms",
-            groups.initial_rebalance_delay.as_millis(),
+            groups.initial_rebalance_delay,
             "How long an empty group waits for more members.",
         ),
-        entry("group.min.session.timeout.ms", groups.session_timeout_min.as_millis(), "Shortest time-out of a member."),
-        entry("group.max.session.timeout.ms", groups.session_timeout_max.as_millis(), "Longest time-out of a member."),
-        entry("group.max.size", groups.group_size_max as u128, "Members of one group."),
+        ms("group.min.session.timeout.ms", groups.session_timeout_min, "Shortest time-out of a member."),
+        ms("group.max.session.timeout.ms", groups.session_timeout_max, "Longest time-out of a member."),
+        number("group.max.size", groups.group_size_max as u128, "Members of one group."),
+        ms("group.consumer.session.timeout.ms", consumer.session_timeout, "Of members of KIP-848 groups."),
+        ms("group.consumer.min.session.timeout.ms", bounds.session_timeout_min, "Shortest that a group may have."),
+        ms("group.consumer.max.session.timeout.ms", bounds.session_timeout_max, "Longest that a group may have."),
+        ms("group.consumer.heartbeat.interval.ms", consumer.heartbeat_interval, "Of members of KIP-848 groups."),
+        ms(
+            "group.consumer.min.heartbeat.interval.ms",
+            bounds.heartbeat_interval_min,
+            "Shortest that a group may have.",
+        ),
+        ms("group.consumer.max.heartbeat.interval.ms", interval_max, "Longest that a group may have."),
+        number("group.consumer.max.size", consumer.max_size as u128, "Members of one KIP-848 group."),
     ]
 }
 
 /// What is the same for every agent.
 fn describe_facts() -> Vec<ConfigEntry> {
-    use ConfigType::{Boolean, Int, Short, String};
+    use ConfigType::{Boolean, Int, List, Short, String};
     let entry = |name, value: &str, kind, text| broker_entry(name, value, kind, ConfigSource::Default, text);
     let replicas = "Replication is the object store's; a topic's own factor is stored as its creator asked.";
     vec![
@@ -314,6 +335,9 @@ fn describe_facts() -> Vec<ConfigEntry> {
         entry("inter.broker.protocol.version", "4.1", String, "The Kafka release whose protocol is spoken."),
         entry("log.retention.hours", "168", Int, "log.retention.ms in hours."),
         entry("socket.request.max.bytes", &FRAME_BYTES_MAX.to_string(), Int, "Largest request."),
+        entry("offset.metadata.max.bytes", &OFFSET_METADATA_BYTES_MAX.to_string(), Int, "Of a committed offset."),
+        entry("group.consumer.assignors", "uniform,range", List, "The assignors that members may ask for."),
+        entry("group.coordinator.rebalance.protocols", "classic,consumer", List, "The protocols of groups."),
         entry("fetch.max.bytes", &FETCH_BYTES_MAX.to_string(), Int, "Largest answer to a fetch."),
     ]
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::table::{TOPIC_CONFIGS, Values};
 use super::validate;
+use crate::groups::configs;
 
 /// What to do with a topic's configs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,15 +34,18 @@ impl ConfigChanges {
     /// # Errors
     /// What is wrong with the first bad one.
     pub(crate) fn apply(&self, current: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> {
+        let (own, of_groups) = configs::split(current);
         let changed = match self {
             Self::Replace(configs) => configs.iter().cloned().collect(),
             Self::Each(changes) => {
-                let mut configs = current.clone();
+                let mut configs = own;
                 changes.iter().try_for_each(|(name, change)| change.apply(name, &mut configs))?;
                 configs
             }
         };
-        validate(&changed.into_iter().map(|(name, value)| (name, Some(value))).collect::<Vec<_>>())
+        let mut altered = validate(&changed.into_iter().map(|(name, value)| (name, Some(value))).collect::<Vec<_>>())?;
+        altered.extend(of_groups);
+        Ok(altered)
     }
 }
 

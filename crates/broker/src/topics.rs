@@ -133,6 +133,7 @@ pub enum ConfigSource {
     DynamicDefaultBroker = 3,
     StaticBroker = 4,
     Default = 5,
+    GroupConfig = 8,
 }
 
 /// One config as DescribeConfigs answers it.
@@ -375,15 +376,26 @@ impl Broker {
         validate_only: bool,
     ) -> Result<(), TopicError> {
         let topic = self.topic_by_id(organization, topic_id).ok_or(TopicError::Unknown)?;
+        self.alter_configs(topic, move |current| changes.apply(current), validate_only).await
+    }
+
+    /// Lets `alter` decide on what a topic's configs are then, again when somebody else was faster.
+    pub(crate) async fn alter_configs(
+        &self,
+        topic: Arc<Topic>,
+        alter: impl Fn(&BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> + Send + 'static,
+        validate_only: bool,
+    ) -> Result<(), TopicError> {
         if validate_only {
-            return changes.apply(&topic.configs).map(|_| ()).map_err(TopicError::InvalidConfig);
+            return alter(&topic.configs).map(|_| ()).map_err(TopicError::InvalidConfig);
         }
+        let (organization, topic_id) = (topic.organization, topic.topic_id);
         let broker = self.clone();
         finish(async move {
             let _one_at_a_time = broker.admin_lock().lock().await;
             let mut expected = topic.configs.clone();
             for _ in 0..ALTERATIONS_MAX {
-                let configs = changes.apply(&expected).map_err(TopicError::InvalidConfig)?;
+                let configs = alter(&expected).map_err(TopicError::InvalidConfig)?;
                 if configs == expected {
                     return Ok(());
                 }

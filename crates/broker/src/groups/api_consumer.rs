@@ -75,6 +75,11 @@ impl HeartbeatRefused {
     pub(crate) fn not_consumer(group_id: &str) -> Self {
         Self::new(GroupError::GroupIdNotFound, format!("Group {group_id} is not a consumer group."))
     }
+
+    pub(crate) fn cannot_upgrade(group_id: &str, why: &str) -> Self {
+        let message = format!("Cannot upgrade classic group {group_id} to consumer group because {why}.");
+        Self::new(GroupError::GroupIdNotFound, message)
+    }
 }
 
 impl From<GroupError> for HeartbeatRefused {
@@ -180,6 +185,8 @@ pub struct DescribedConsumer {
     pub rack_id: Option<String>,
     /// Its epoch.
     pub member_epoch: i32,
+    /// Whether it speaks the classic protocol.
+    pub is_classic: bool,
     /// Of its client.
     pub client_id: String,
     /// Of its client.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::api::{
-    DescribedGroup, FetchedOffset, GroupError, GroupState, Heartbeat, JoinGroup, JoinRefused, LeaveGroup, LeftMember,
+    DescribedGroup, FetchedOffset, GroupError, GroupState, GroupType, Heartbeat, JoinGroup, LeaveGroup, LeftMember,
     ListedGroup, OffsetCommit, OffsetDelete, OffsetFetch, PartitionOutcome, SyncGroup,
 };
 use super::api_consumer::{ConsumerHeartbeat, ConsumerHeartbeatAnswer, DescribedConsumerGroup, HeartbeatRefused};
@@ -18,20 +18,30 @@ use super::effects::{Effects, Now, Reply, Ticket};
 use super::offsets::Offsets;
 use super::registry::Names;
 use super::rows::{KIND_CLASSIC_GROUP, KIND_OFFSET, RowError};
+use super::tally::Figures;
 use super::topics_view::TopicsView;
 use crate::settings::GroupSettings;
 
+/// What a decision is made with.
+pub(crate) struct Context<'a> {
+    pub(crate) now: Now,
+    pub(crate) settings: &'a Arc<GroupSettings>,
+    pub(crate) topics: &'a TopicsView,
+}
+
 /// See the module.
 pub(crate) struct Group {
-    group_id: String,
-    members: Members,
+    pub(super) group_id: String,
+    pub(super) members: Members,
     offsets: Offsets,
     /// What the registry noted as the time to look at it.
     pub(crate) deadline: Option<Instant>,
+    /// What the registry told of it.
+    pub(crate) told: Option<Figures>,
 }
 
-/// The members, by the protocol they speak.
-enum Members {
+/// The members, by the protocol they speak; a KIP-848 group may have some that speak the classic one.
+pub(super) enum Members {
     Classic(Box<ClassicGroup>),
     Consumer(Box<ConsumerGroup>),
 }
@@ -40,7 +50,7 @@ impl Group {
     /// One that nothing is known of yet: classic until somebody joins it in another way.
     pub(crate) fn new(group_id: String, settings: &Arc<GroupSettings>, now: Now) -> Self {
         let members = Members::Classic(Box::new(ClassicGroup::new(group_id.clone(), Arc::clone(settings), now)));
-        Self { group_id, members, offsets: Offsets::default(), deadline: None }
+        Self { group_id, members, offsets: Offsets::default(), deadline: None, told: None }
     }
 
     /// Takes over one of its rows.
@@ -58,7 +68,7 @@ impl Group {
             KIND_OFFSET => self.offsets.load(&row.key.item, &row.value)?,
             kind if ConsumerGroup::has_kind(kind) => {
                 if matches!(self.members, Members::Classic(_)) {
-                    let consumer = ConsumerGroup::new(self.group_id.clone(), ConsumerSettings::default());
+                    let consumer = ConsumerGroup::new(self.group_id.clone(), settings.consumer);
                     self.members = Members::Consumer(Box::new(consumer));
                 }
                 if let Members::Consumer(consumer) = &mut self.members {
@@ -71,11 +81,10 @@ impl Group {
         Ok(())
     }
 
-    /// JoinGroup. A KIP-848 group that nobody is in becomes a classic one; with members it stays what it is.
+    /// JoinGroup. A KIP-848 group that nobody is in becomes a classic one.
     pub(crate) fn join(
         &mut self,
-        now: Now,
-        settings: &Arc<GroupSettings>,
+        context: &Context<'_>,
         join: JoinGroup,
         fresh: Uuid,
         ticket: Ticket,
@@ -83,41 +92,35 @@ impl Group {
     ) {
         if let Members::Consumer(consumer) = &self.members {
             if !consumer.is_empty() {
-                let (error, member_id) = (GroupError::InconsistentGroupProtocol, join.member_id);
-                return effects.reply(ticket, Reply::Join(Err(JoinRefused { error, member_id })));
+                return self.join_as_classic(context, join, fresh, ticket, effects);
             }
             consumer.delete(&mut effects.changes);
-            let classic = ClassicGroup::new(self.group_id.clone(), Arc::clone(settings), now);
+            let classic = ClassicGroup::new(self.group_id.clone(), Arc::clone(context.settings), context.now);
             self.members = Members::Classic(Box::new(classic));
         }
         if let Members::Classic(classic) = &mut self.members {
-            classic.join(now, join, fresh, ticket, effects);
+            classic.join(context.now, join, fresh, ticket, effects);
         }
     }
 
-    /// ConsumerGroupHeartbeat. A classic group that nobody is in becomes a KIP-848 one when somebody joins.
+    /// ConsumerGroupHeartbeat. A classic group of consumers becomes a KIP-848 one when somebody joins so.
     pub(crate) fn consumer_heartbeat(
         &mut self,
-        now: Now,
+        context: &Context<'_>,
         settings: ConsumerSettings,
         heartbeat: &ConsumerHeartbeat,
-        topics: &TopicsView,
         effects: &mut Effects,
     ) -> Result<ConsumerHeartbeatAnswer, HeartbeatRefused> {
+        let had_consumers = self.has_consumers();
         match &mut self.members {
-            Members::Consumer(consumer) => consumer.heartbeat(now.instant, heartbeat, topics, &mut effects.changes),
-            Members::Classic(classic) => {
-                if heartbeat.member_epoch != 0 || classic.state() != GroupState::Empty {
-                    return Err(HeartbeatRefused::not_consumer(&self.group_id));
-                }
-                let mut consumer = ConsumerGroup::new(self.group_id.clone(), settings);
-                let mut changes = Vec::new();
-                let answer = consumer.heartbeat(now.instant, heartbeat, topics, &mut changes)?;
-                classic.delete(effects);
-                effects.changes.extend(changes);
-                self.members = Members::Consumer(Box::new(consumer));
+            Members::Consumer(consumer) => {
+                consumer.set_settings(settings);
+                let answer =
+                    consumer.heartbeat(context.now.instant, heartbeat, context.topics, &mut effects.changes)?;
+                self.downgrade_if_due(had_consumers, context, effects);
                 Ok(answer)
             }
+            Members::Classic(_) => self.join_as_consumer(context, settings, heartbeat, effects),
         }
     }
 
@@ -129,30 +132,37 @@ impl Group {
         }
     }
 
-    pub(crate) fn sync(&mut self, now: Now, sync: SyncGroup, ticket: Ticket, effects: &mut Effects) {
+    pub(crate) fn sync(&mut self, context: &Context<'_>, sync: SyncGroup, ticket: Ticket, effects: &mut Effects) {
         match &mut self.members {
-            Members::Classic(classic) => classic.sync(now, sync, ticket, effects),
-            Members::Consumer(_) => effects.reply(ticket, Reply::Sync(Err(GroupError::UnknownMemberId))),
+            Members::Classic(classic) => classic.sync(context.now, sync, ticket, effects),
+            Members::Consumer(consumer) => {
+                let synced = consumer.sync_classic(context.now.instant, sync, context.topics);
+                effects.reply(ticket, Reply::Sync(synced));
+            }
         }
     }
 
     pub(crate) fn heartbeat(&mut self, now: Now, heartbeat: &Heartbeat) -> Result<(), GroupError> {
         match &mut self.members {
             Members::Classic(classic) => classic.heartbeat(now, heartbeat),
-            Members::Consumer(_) => Err(GroupError::UnknownMemberId),
+            Members::Consumer(consumer) => consumer.heartbeat_classic(now.instant, heartbeat),
         }
     }
 
     pub(crate) fn leave(
         &mut self,
-        now: Now,
+        context: &Context<'_>,
         leave: LeaveGroup,
         effects: &mut Effects,
     ) -> Result<Vec<LeftMember>, GroupError> {
+        let had_consumers = self.has_consumers();
         match &mut self.members {
-            Members::Classic(classic) => classic.leave(now, leave, effects),
-            // Which is said of each.
-            Members::Consumer(_) => Err(GroupError::UnknownMemberId),
+            Members::Classic(classic) => classic.leave(context.now, leave, effects),
+            Members::Consumer(consumer) => {
+                let left = consumer.leave_classic(leave, &mut effects.changes);
+                self.downgrade_if_due(had_consumers, context, effects);
+                Ok(left)
+            }
         }
     }
 
@@ -160,6 +170,7 @@ impl Group {
         &mut self,
         now: Now,
         commit: OffsetCommit,
+        may_grow: bool,
         effects: &mut Effects,
     ) -> Result<Vec<PartitionOutcome>, GroupError> {
         match &mut self.members {
@@ -168,6 +179,9 @@ impl Group {
                 let epoch = commit.generation_id_or_member_epoch;
                 consumer.check_commit(&commit.member_id, epoch, commit.knows_new_errors)?;
             }
+        }
+        if !may_grow && self.offsets.would_grow(&commit) {
+            return Err(GroupError::CoordinatorNotAvailable);
         }
         self.offsets.commit(now, commit, effects)
     }
@@ -247,10 +261,48 @@ impl Group {
         }
     }
 
-    pub(crate) fn tick(&mut self, now: Now, effects: &mut Effects) {
+    pub(crate) fn tick(&mut self, context: &Context<'_>, effects: &mut Effects) {
+        let had_consumers = self.has_consumers();
         match &mut self.members {
-            Members::Classic(classic) => classic.tick(now, effects),
-            Members::Consumer(consumer) => consumer.tick(now.instant, &mut effects.changes),
+            Members::Classic(classic) => classic.tick(context.now, effects),
+            Members::Consumer(consumer) => {
+                consumer.tick(context.now.instant, &mut effects.changes);
+                self.downgrade_if_due(had_consumers, context, effects);
+            }
+        }
+    }
+
+    /// Whether somebody who joins is in it already, or takes a member's place.
+    pub(crate) fn has_member(&self, member_id: &str, instance_id: Option<&str>) -> bool {
+        match &self.members {
+            Members::Classic(classic) => classic.has_member(member_id, instance_id),
+            Members::Consumer(consumer) => consumer.has_member(member_id, instance_id),
+        }
+    }
+
+    /// What is counted of it. Where `members_changed` is false, what its members take in memory is as it was told.
+    pub(crate) fn figures(&self, members_changed: bool) -> Figures {
+        let listed = |told: &Figures| told.bytes - told.offset_bytes;
+        let offset_bytes = self.offsets.bytes();
+        let members_before = self.told.as_ref().filter(|_| !members_changed).map(listed);
+        let own = size_of::<Self>() + self.group_id.len();
+        match &self.members {
+            Members::Classic(classic) => Figures {
+                group_type: GroupType::Classic,
+                state: classic.state(),
+                members: classic.size(),
+                bytes: offset_bytes + members_before.unwrap_or_else(|| own + classic.bytes()),
+                offset_bytes,
+                generation: classic.generation(),
+            },
+            Members::Consumer(consumer) => Figures {
+                group_type: GroupType::Consumer,
+                state: consumer.state(),
+                members: consumer.size(),
+                bytes: offset_bytes + own + consumer.bytes(),
+                offset_bytes,
+                generation: consumer.epoch(),
+            },
         }
     }
 

@@ -10,18 +10,26 @@
 pub mod api;
 pub mod api_consumer;
 pub(crate) mod classic;
+mod config_admin;
+pub(crate) mod configs;
 mod confirmation;
 pub(crate) mod consumer;
 mod coordinator;
 mod coordinator_consumer;
 pub(crate) mod effects;
+mod embedded;
 mod group;
 mod journal;
 pub(crate) mod limits;
 mod line;
+mod migration;
 pub(crate) mod offsets;
 mod registry;
 pub(crate) mod rows;
 mod shard;
 pub(crate) mod shards;
+pub(crate) mod tally;
 pub(crate) mod topics_view;
+
+pub use consumer::{ConsumerBounds, ConsumerSettings};
+pub use migration::MigrationPolicy;

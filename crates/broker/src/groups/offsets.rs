@@ -11,7 +11,7 @@ use metadata::{CoordinatorChange, CoordinatorKey};
 use segment::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId};
 use uuid::Uuid;
 
-use super::api::{FetchedOffset, GroupError, OffsetCommit, PartitionOutcome};
+use super::api::{FetchedOffset, GroupError, OffsetCommit, OffsetToCommit, PartitionOutcome};
 use super::classic::OffsetExpiry;
 use super::effects::{Effects, Now};
 use super::limits::{OFFSET_METADATA_BYTES_MAX, OFFSETS_PER_GROUP_MAX, OFFSETS_PER_REQUEST_MAX};
@@ -19,6 +19,8 @@ use super::rows::{KIND_OFFSET, RowError, RowReader, RowWriter};
 
 /// The layout of a value that is written.
 const VERSION: u8 = 0;
+/// What an offset takes in memory beside its metadata, about.
+const OFFSET_BYTES: usize = 144;
 /// Stands for no time of its own at which an offset expires.
 const NO_EXPIRY: TimestampMs = -1;
 
@@ -26,6 +28,8 @@ const NO_EXPIRY: TimestampMs = -1;
 #[derive(Debug, Default)]
 pub(crate) struct Offsets {
     committed: BTreeMap<(TopicId, PartitionIndex), Committed>,
+    /// About what they take in memory.
+    bytes: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +52,25 @@ impl Offsets {
         self.committed.len()
     }
 
+    /// About what they take in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether a commit would make that more.
+    pub(crate) fn would_grow(&self, request: &OffsetCommit) -> bool {
+        let before =
+            |asked: &OffsetToCommit| self.committed.get(&(asked.topic_id, asked.partition)).map_or(0, Committed::bytes);
+        request.partitions.iter().any(|asked| OFFSET_BYTES + asked.metadata.len() > before(asked))
+    }
+
+    fn put(&mut self, at: (TopicId, PartitionIndex), committed: Committed) {
+        self.bytes += committed.bytes();
+        if let Some(before) = self.committed.insert(at, committed) {
+            self.bytes -= before.bytes();
+        }
+    }
+
     /// Takes up a row.
     pub(crate) fn load(&mut self, item: &[u8], value: &[u8]) -> Result<(), RowError> {
         let mut key = RowReader::unversioned(item);
@@ -59,7 +82,7 @@ impl Offsets {
         let expires = Some(row.i64()?).filter(|expires| *expires != NO_EXPIRY);
         let metadata = row.string()?.into();
         row.end()?;
-        self.committed.insert((topic_id, partition), Committed { offset, leader_epoch, metadata, at, expires });
+        self.put((topic_id, partition), Committed { offset, leader_epoch, metadata, at, expires });
         Ok(())
     }
 
@@ -90,7 +113,7 @@ impl Offsets {
                 let (offset, leader_epoch, metadata) = (asked.offset, asked.leader_epoch, asked.metadata.into());
                 let committed = Committed { offset, leader_epoch, metadata, at: now.timestamp, expires };
                 effects.changes.push(change(&request.group_id, at, Some(&committed)));
-                self.committed.insert(at, committed);
+                self.put(at, committed);
             }
             outcomes.push(PartitionOutcome { topic_id: asked.topic_id, partition: asked.partition, error });
         }
@@ -126,7 +149,7 @@ impl Offsets {
 
     /// Deletes everything, with its group.
     pub(crate) fn delete_all(&mut self, group_id: &str, effects: &mut Effects) {
-        let all = std::mem::take(&mut self.committed);
+        let all = std::mem::take(self).committed;
         effects.changes.extend(all.into_keys().map(|at| change(group_id, at, None)));
     }
 
@@ -171,7 +194,8 @@ impl Offsets {
     }
 
     fn forget(&mut self, group_id: &str, at: (TopicId, PartitionIndex), effects: &mut Effects) {
-        if self.committed.remove(&at).is_some() {
+        if let Some(committed) = self.committed.remove(&at) {
+            self.bytes -= committed.bytes();
             effects.changes.push(change(group_id, at, None));
         }
     }
@@ -198,6 +222,10 @@ fn change(group_id: &str, at: (TopicId, PartitionIndex), committed: Option<&Comm
 }
 
 impl Committed {
+    fn bytes(&self) -> usize {
+        OFFSET_BYTES + self.metadata.len()
+    }
+
     fn to_row(&self) -> Bytes {
         let mut row = RowWriter::new(VERSION);
         row.i64(self.offset);

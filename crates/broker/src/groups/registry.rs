@@ -15,16 +15,18 @@ use uuid::Uuid;
 
 use super::api::{
     DescribedGroup, GroupError, Heartbeat, JoinGroup, JoinRefused, LeaveGroup, LeftMember, ListGroups, OffsetCommit,
-    OffsetDelete, OffsetFetch, SyncGroup,
+    OffsetDelete, OffsetFetch, PartitionOutcome, SyncGroup,
 };
 use super::api_consumer::{ConsumerHeartbeat, ConsumerHeartbeatAnswer, HeartbeatRefused};
-use super::consumer::ConsumerSettings;
+use super::configs;
 use super::effects::{Effects, Now, Reply, Ticket};
-use super::group::Group;
+use super::group::{Context, Group};
+use super::tally::Tally;
 use super::topics_view::TopicsView;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::settings::GroupSettings;
+use crate::topics::OFFSETS_TOPIC;
 
 /// Groups of one coordinator; who would found another one is refused.
 const GROUPS_MAX: usize = 50_000;
@@ -37,11 +39,18 @@ pub(crate) struct Surroundings {
     pub(crate) clock: Arc<Clock>,
     /// For member ids.
     pub(crate) rng: Arc<Mutex<StdRng>>,
+    /// Of all coordinators of the agent.
+    pub(crate) tally: Arc<Tally>,
 }
 
 impl Surroundings {
     fn now(&self, instant: Instant) -> Now {
         Now { instant, timestamp: self.clock.now() }
+    }
+
+    /// Whether there is room for more members and offsets. What is there already goes on, and may exceed the bound.
+    fn may_grow(&self) -> bool {
+        self.tally.bytes() < self.settings.memory_bytes
     }
 
     fn fresh_id(&self) -> Uuid {
@@ -98,6 +107,7 @@ impl Registry {
     /// All rows were taken over.
     pub(crate) fn loaded(&mut self) {
         for (group_id, group) in &mut self.groups {
+            tell(&self.surroundings.tally, group, true);
             group.deadline = group.next_deadline();
             self.deadlines.extend(group.deadline.map(|deadline| (deadline, group_id.clone())));
         }
@@ -112,11 +122,14 @@ impl Registry {
     pub(crate) fn tick(&mut self, instant: Instant, effects: &mut Effects) {
         while self.next_deadline().is_some_and(|deadline| deadline <= instant) {
             let Some((_, group_id)) = self.deadlines.pop_first() else { return };
-            let now = self.surroundings.now(instant);
+            let (now, topics) = (self.surroundings.now(instant), self.topics());
             if let Some(group) = self.groups.get_mut(&group_id) {
                 group.deadline = None;
-                group.tick(now, effects);
-                self.settle(&group_id, instant);
+                let before = group.figures(false);
+                group.tick(&Context { now, settings: &self.surroundings.settings, topics: &topics }, effects);
+                let gone = before.members.saturating_sub(group.figures(false).members);
+                self.surroundings.tally.expired(before.group_type, gone);
+                self.settle(&group_id, instant, true);
             }
         }
     }
@@ -135,8 +148,7 @@ impl Registry {
             Request::Leave(leave) => (leave.group_id.clone(), Reply::Leave(self.leave(now, leave, effects))),
             Request::OffsetCommit(commit) => {
                 let group_id = commit.group_id.clone();
-                let founded = self.committed_to(now, &commit);
-                (group_id, Reply::OffsetCommit(founded.and_then(|group| group.commit(now, commit, effects))))
+                (group_id, Reply::OffsetCommit(self.commit(now, commit, effects)))
             }
             Request::OffsetFetch(fetch) => {
                 let reply = match self.groups.get(&fetch.group_id) {
@@ -178,14 +190,17 @@ impl Registry {
                 (group_id, Reply::DeleteGroup(deleted))
             }
         };
+        let members_changed = matches!(reply, Reply::Leave(_) | Reply::ConsumerHeartbeat(_));
         effects.reply(ticket, reply);
-        self.settle(&group_id, instant);
+        self.settle(&group_id, instant, members_changed);
     }
 
     fn join(&mut self, now: Now, join: JoinGroup, ticket: Ticket, effects: &mut Effects) {
         let group_id = join.group_id.clone();
         let refused = if group_id.is_empty() {
             Some(GroupError::InvalidGroupId)
+        } else if !self.has_room_for(&group_id, &join.member_id, join.group_instance_id.as_deref()) {
+            Some(GroupError::CoordinatorNotAvailable)
         } else if self.groups.contains_key(&group_id) {
             None
         } else if !join.member_id.is_empty() {
@@ -196,10 +211,21 @@ impl Registry {
         if let Some(error) = refused {
             return effects.reply(ticket, Reply::Join(Err(JoinRefused { error, member_id: join.member_id })));
         }
-        let fresh = self.surroundings.fresh_id();
+        let (fresh, topics) = (self.surroundings.fresh_id(), self.topics());
         let settings = Arc::clone(&self.surroundings.settings);
-        self.found(now, &group_id).join(now, &settings, join, fresh, ticket, effects);
-        self.settle(&group_id, now.instant);
+        let context = Context { now, settings: &settings, topics: &topics };
+        self.found(now, &group_id).join(&context, join, fresh, ticket, effects);
+        self.settle(&group_id, now.instant, true);
+    }
+
+    /// At the bound of memory nobody joins who is not there already.
+    fn has_room_for(&self, group_id: &str, member_id: &str, instance_id: Option<&str>) -> bool {
+        let is_there = || self.groups.get(group_id).is_some_and(|group| group.has_member(member_id, instance_id));
+        let has_room = self.surroundings.may_grow() || is_there();
+        if !has_room {
+            self.surroundings.tally.refused();
+        }
+        has_room
     }
 
     fn consumer_heartbeat(
@@ -209,6 +235,10 @@ impl Registry {
         effects: &mut Effects,
     ) -> Result<ConsumerHeartbeatAnswer, HeartbeatRefused> {
         let joins = heartbeat.member_epoch == 0;
+        let instance_id = heartbeat.instance_id.as_deref();
+        if joins && !self.has_room_for(&heartbeat.group_id, &heartbeat.member_id, instance_id) {
+            return Err(GroupError::CoordinatorNotAvailable.into());
+        }
         if !self.groups.contains_key(&heartbeat.group_id) {
             if !joins {
                 return Err(HeartbeatRefused::no_group(&heartbeat.group_id));
@@ -221,8 +251,13 @@ impl Registry {
             heartbeat.member_id = self.surroundings.fresh_id().to_string();
         }
         let topics = self.topics();
-        let settings = ConsumerSettings::default();
-        self.found(now, &heartbeat.group_id).consumer_heartbeat(now, settings, &heartbeat, &topics, effects)
+        let settings = Arc::clone(&self.surroundings.settings);
+        let context = Context { now, settings: &settings, topics: &topics };
+        let own = match topics.by_name(OFFSETS_TOPIC) {
+            Some(topic) => configs::settings_of(&topic.configs, &heartbeat.group_id, &settings),
+            None => settings.consumer,
+        };
+        self.found(now, &heartbeat.group_id).consumer_heartbeat(&context, own, &heartbeat, effects)
     }
 
     fn topics(&mut self) -> Arc<TopicsView> {
@@ -231,17 +266,22 @@ impl Registry {
     }
 
     fn sync(&mut self, now: Now, sync: SyncGroup, ticket: Ticket, effects: &mut Effects) {
-        let group_id = sync.group_id.clone();
+        let (group_id, topics) = (sync.group_id.clone(), self.topics());
+        let assigns = !sync.assignments.is_empty();
+        let settings = Arc::clone(&self.surroundings.settings);
+        let context = Context { now, settings: &settings, topics: &topics };
         match self.member_of(&group_id) {
-            Ok(group) => group.sync(now, sync, ticket, effects),
+            Ok(group) => group.sync(&context, sync, ticket, effects),
             Err(error) => effects.reply(ticket, Reply::Sync(Err(error))),
         }
-        self.settle(&group_id, now.instant);
+        self.settle(&group_id, now.instant, assigns);
     }
 
     fn leave(&mut self, now: Now, leave: LeaveGroup, effects: &mut Effects) -> Result<Vec<LeftMember>, GroupError> {
+        let (settings, topics) = (Arc::clone(&self.surroundings.settings), self.topics());
+        let context = Context { now, settings: &settings, topics: &topics };
         match self.member_of(&leave.group_id) {
-            Ok(group) => group.leave(now, leave, effects),
+            Ok(group) => group.leave(&context, leave, effects),
             // In a group that does not exist nobody is a member, which is said of each.
             Err(GroupError::UnknownMemberId) => Ok(leave.members.into_iter().map(not_a_member).collect()),
             Err(error) => Err(error),
@@ -276,11 +316,29 @@ impl Registry {
         Ok(self.found(now, &commit.group_id))
     }
 
+    fn commit(
+        &mut self,
+        now: Now,
+        commit: OffsetCommit,
+        effects: &mut Effects,
+    ) -> Result<Vec<PartitionOutcome>, GroupError> {
+        let may_grow = self.surroundings.may_grow();
+        let committed = self.committed_to(now, &commit)?.commit(now, commit, may_grow, effects);
+        match &committed {
+            Ok(outcomes) => {
+                self.surroundings.tally.committed(outcomes.iter().filter(|outcome| outcome.error.is_none()).count());
+            }
+            Err(GroupError::CoordinatorNotAvailable) => self.surroundings.tally.refused(),
+            Err(_) => {}
+        }
+        committed
+    }
+
     fn delete_offsets(
         &mut self,
         delete: OffsetDelete,
         effects: &mut Effects,
-    ) -> Result<Vec<super::api::PartitionOutcome>, GroupError> {
+    ) -> Result<Vec<PartitionOutcome>, GroupError> {
         if delete.group_id.is_empty() {
             return Err(GroupError::InvalidGroupId);
         }
@@ -308,6 +366,7 @@ impl Registry {
             if group.sweep(now, retention, &names, effects) {
                 over.push(group_id.clone());
             }
+            tell(&self.surroundings.tally, group, false);
         }
         for group_id in over {
             self.forget(&group_id);
@@ -315,11 +374,12 @@ impl Registry {
     }
 
     /// After anything that a group did: when it has to be looked at, or whether it is worth remembering at all.
-    fn settle(&mut self, group_id: &str, instant: Instant) {
+    fn settle(&mut self, group_id: &str, instant: Instant, members_changed: bool) {
         let Some(group) = self.groups.get_mut(group_id) else { return };
         if group.is_unused() {
             return self.forget(group_id);
         }
+        tell(&self.surroundings.tally, group, members_changed);
         // Never now or before: a group that has nothing to do at its own deadline must not keep the task busy. And what is
         // due is not put off further, or a group that is asked all the time would never be looked at.
         let soonest = instant + std::time::Duration::from_millis(1);
@@ -335,11 +395,27 @@ impl Registry {
     }
 
     fn forget(&mut self, group_id: &str) {
-        if let Some(group) = self.groups.remove(group_id)
-            && let Some(deadline) = group.deadline
-        {
+        let Some(group) = self.groups.remove(group_id) else { return };
+        self.surroundings.tally.update(group.told, None);
+        if let Some(deadline) = group.deadline {
             self.deadlines.remove(&(deadline, group_id.to_owned()));
         }
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        for group in self.groups.values() {
+            self.surroundings.tally.update(group.told, None);
+        }
+    }
+}
+
+/// What a group is now counts from now on.
+fn tell(tally: &Tally, group: &mut Group, members_changed: bool) {
+    let figures = group.figures(members_changed);
+    if group.told != Some(figures) {
+        tally.update(group.told.replace(figures), Some(figures));
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::api::Protocol;
+
 /// The row of a classic group; its item is empty.
 pub(crate) const KIND_CLASSIC_GROUP: i16 = 0;
 /// A committed offset; its item is the topic's id and the partition.
@@ -71,6 +73,15 @@ impl RowWriter {
         match string {
             Some(string) => self.string(string),
             None => self.0.put_i32(-1),
+        }
+    }
+
+    /// With their metadata, in their order.
+    pub(crate) fn protocols(&mut self, protocols: &[Protocol]) {
+        self.count(protocols.len());
+        for protocol in protocols {
+            self.string(&protocol.name);
+            self.bytes(&protocol.metadata);
         }
     }
 
@@ -149,6 +160,10 @@ impl<'a> RowReader<'a> {
                 Ok(Some(as_string(self.take(count)?)?))
             }
         }
+    }
+
+    pub(crate) fn protocols(&mut self) -> Result<Vec<Protocol>, RowError> {
+        (0..self.count()?).map(|_| Ok(Protocol { name: self.string()?, metadata: self.bytes()? })).collect()
     }
 
     /// Nothing may be left.

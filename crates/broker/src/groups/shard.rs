@@ -21,6 +21,7 @@ use super::effects::{Effects, Ticket};
 use super::journal::{Journal, Written};
 use super::line::{Line, ReplyTo};
 use super::registry::{Registry, Request, Surroundings};
+use crate::metrics::Metrics;
 use crate::session::SessionStatus;
 
 /// Requests taken at a time.
@@ -47,6 +48,7 @@ pub(crate) struct Shard {
     pub(crate) status: Arc<SessionStatus>,
     pub(crate) journal: Journal,
     pub(crate) surroundings: Surroundings,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) commands: mpsc::Receiver<Command>,
 }
 
@@ -88,6 +90,7 @@ impl Shard {
             metadata: Arc::clone(&self.metadata),
             status: Arc::clone(&self.status),
             surroundings: self.surroundings.clone(),
+            metrics: Arc::clone(&self.metrics),
         };
         tokio::spawn(loader.run(done));
         loop {
@@ -198,6 +201,7 @@ struct Loader {
     metadata: Arc<dyn MetadataStore>,
     status: Arc<SessionStatus>,
     surroundings: Surroundings,
+    metrics: Arc<Metrics>,
 }
 
 impl Loader {
@@ -219,7 +223,7 @@ impl Loader {
 
     /// The write sequence first: a write of ours that lands later makes the next one a mismatch.
     async fn load(&self) -> Result<Option<Loaded>, metadata::StoreError> {
-        let session = self.status.session();
+        let (session, begun, mut loaded) = (self.status.session(), Instant::now(), 0);
         let sequence = self.metadata.coordinator_sequence(session, self.key, self.leader_epoch).await?;
         let Some(sequence) = sequence else { return Ok(None) };
         let mut registry = Registry::new(self.key.organization, self.surroundings.clone());
@@ -228,11 +232,13 @@ impl Loader {
             let rows = self.metadata.coordinator_rows(self.key, after.as_ref(), PAGE_ROWS).await?;
             let is_last = rows.len() < PAGE_ROWS as usize;
             after = rows.last().map(|row| row.key.clone());
+            loaded += rows.len() as u64;
             for row in rows {
                 registry.load(row)?;
             }
             if is_last {
                 registry.loaded();
+                self.metrics.groups_loaded(begun.elapsed().as_secs_f64(), loaded);
                 return Ok(Some(Loaded { sequence, registry }));
             }
             tokio::task::yield_now().await;

@@ -23,6 +23,7 @@ use super::journal::Journal;
 use super::registry::{Request, Surroundings};
 use super::shard::{Command, Shard};
 use crate::catalog::Catalog;
+use crate::metrics::Metrics;
 use crate::session::SessionStatus;
 use crate::session::coordinator::RoundRequest;
 use crate::session::view::ClusterView;
@@ -48,6 +49,7 @@ pub(crate) struct Shards {
     journal: Journal,
     pub(crate) confirmation: Confirmation,
     surroundings: Surroundings,
+    metrics: Arc<Metrics>,
     /// For a catalogue that is up to date.
     rounds: mpsc::Sender<RoundRequest>,
     running: Mutex<BTreeMap<PartitionKey, Running>>,
@@ -72,6 +74,7 @@ impl Shards {
             catalog: Arc::clone(&shared.catalog),
             clock: Arc::clone(&shared.clock),
             rng: Arc::new(Mutex::new(rng)),
+            tally: Arc::clone(shared.metrics.groups()),
         };
         let shards = Arc::new(Self {
             metadata: Arc::clone(metadata),
@@ -82,6 +85,7 @@ impl Shards {
             journal,
             confirmation,
             surroundings,
+            metrics: Arc::clone(&shared.metrics),
             rounds,
             running: Mutex::default(),
             is_closed: AtomicBool::new(false),
@@ -159,6 +163,7 @@ impl Shards {
             status: Arc::clone(&self.status),
             journal: self.journal.clone(),
             surroundings: self.surroundings.clone(),
+            metrics: Arc::clone(&self.metrics),
             commands: received,
         };
         tokio::spawn(shard.run());

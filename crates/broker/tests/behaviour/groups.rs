@@ -7,7 +7,8 @@ use broker::groups::api::{
     FetchedOffset, GroupError, Heartbeat, JoinGroup, Joined, ListGroups, OffsetCommit, OffsetFetch, OffsetToCommit,
     Protocol, SyncGroup,
 };
-use broker::{Broker, BrokerSettings, GroupSettings, Topic};
+use broker::groups::api_consumer::{Assignment, ConsumerHeartbeat, ConsumerHeartbeatAnswer, HeartbeatRefused};
+use broker::{Broker, BrokerSettings, ConfigChange, ConfigChanges, GroupSettings, Topic};
 use bytes::Bytes;
 use metadata::{FailPoint, MemoryStore};
 
@@ -286,4 +287,127 @@ async fn a_group_that_is_asked_all_the_time_still_misses_who_is_gone() {
         let _ = broker.commit_offsets(ORG, commit("g", &topic, 0, 1)).await;
     }
     assert_eq!(broker.heartbeat(ORG, heartbeat("g", &gone)).await, Err(GroupError::UnknownMemberId));
+}
+
+/// A KIP-848 member that reads `t`.
+fn beat(group_id: &str, member_id: &str, member_epoch: i32) -> ConsumerHeartbeat {
+    ConsumerHeartbeat {
+        group_id: group_id.to_owned(),
+        member_id: member_id.to_owned(),
+        member_epoch,
+        rebalance_timeout: Some(Duration::from_secs(60)),
+        subscribed_topic_names: Some(vec!["t".to_owned()]),
+        owned: Some(Assignment::default()),
+        ..ConsumerHeartbeat::default()
+    }
+}
+
+async fn beaten(broker: &Broker, request: ConsumerHeartbeat) -> Result<ConsumerHeartbeatAnswer, HeartbeatRefused> {
+    for _ in 0..1_000 {
+        match broker.consumer_group_heartbeat(ORG, true, request.clone()).await {
+            Err(HeartbeatRefused {
+                error: GroupError::CoordinatorLoadInProgress | GroupError::NotCoordinator, ..
+            }) => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            answer => return answer,
+        }
+    }
+    unreachable!("loads for ever")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_of_both_protocols_survives_the_coordinators_death() {
+    let rig = Rig::new();
+    let (first, topic) = with_topic(&rig).await;
+    // Version 0: it reads `t`, and says no more.
+    let metadata = Bytes::from_static(b"\0\0\0\0\0\x01\0\x01t\xff\xff\xff\xff");
+    let protocols = vec![Protocol { name: "range".to_owned(), metadata }];
+    let again = |member_id: &str| JoinGroup { protocols: protocols.clone(), ..join("g", member_id) };
+    beaten(&first, beat("g", "m", 0)).await.expect("joins");
+    let joined = first.join_group(ORG, again("")).await.expect("joins");
+    let by_member = |generation: i32| OffsetCommit {
+        generation_id_or_member_epoch: generation,
+        member_id: joined.member_id.clone(),
+        knows_new_errors: false,
+        ..commit("g", &topic, 0, 7)
+    };
+    first.commit_offsets(ORG, by_member(2)).await.expect("committed");
+    // Without a good-bye: as after kill -9.
+    drop(first);
+
+    let second = rig.start_with(quick("a")).await;
+    until_answered(|| second.commit_offsets(ORG, by_member(2))).await;
+    assert_eq!(positions(&second, "g").await, [7]);
+    beaten(&second, beat("g", "m", -1)).await.expect("leaves");
+    assert_eq!(second.heartbeat(ORG, heartbeat("g", &joined)).await, Err(GroupError::RebalanceInProgress));
+    drop(second);
+
+    let third = rig.start_with(quick("a")).await;
+    until_answered(|| async {
+        match third.heartbeat(ORG, heartbeat("g", &joined)).await {
+            Err(GroupError::RebalanceInProgress) => Ok(()),
+            // While the groups are read, all is well.
+            other => other.and(Err(GroupError::CoordinatorLoadInProgress)),
+        }
+    })
+    .await;
+    let alone = third.join_group(ORG, again(&joined.member_id)).await.expect("joins");
+    assert_eq!((alone.generation_id, alone.leader), (3, joined.member_id.clone()));
+    assert_eq!(positions(&third, "g").await, [7]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_bound_of_memory_what_is_there_goes_on() {
+    let rig = Rig::new();
+    let settings = quick("a");
+    let groups = GroupSettings { memory_bytes: 20_000, ..settings.groups };
+    let broker = rig.start_with(BrokerSettings { groups, ..settings }).await;
+    broker.find_coordinator(ORG, "g").await.expect("found");
+    let topic = create(&broker, "t", 3).await;
+    let joined = member(&broker, "g").await;
+    committed(&broker, "g0", &topic, 0, 1).await;
+    let mut full = None;
+    for group in 1..200 {
+        if broker.commit_offsets(ORG, commit(&format!("g{group}"), &topic, 0, 1)).await.is_err() {
+            full = Some(group);
+            break;
+        }
+    }
+    assert!(full.is_some_and(|group| group > 10), "{full:?}");
+    let refused = Err(GroupError::CoordinatorNotAvailable);
+    assert_eq!(broker.commit_offsets(ORG, commit("g0", &topic, 1, 1)).await, refused, "another partition");
+    assert_eq!(
+        broker.join_group(ORG, join("g", "")).await.map_err(|refused| refused.error).map(drop),
+        refused.map(drop)
+    );
+    let joins = broker.consumer_group_heartbeat(ORG, true, beat("h", "m", 0)).await;
+    assert_eq!(joins.map_err(|refused| refused.error).map(drop), Err(GroupError::CoordinatorNotAvailable));
+    // Who is there commits and lives on, and what goes makes room.
+    committed(&broker, "g0", &topic, 0, 2).await;
+    assert_eq!(broker.heartbeat(ORG, heartbeat("g", &joined)).await, Ok(()));
+    for group in 1..10 {
+        broker.delete_group(ORG, &format!("g{group}")).await.expect("deleted");
+    }
+    committed(&broker, "g0", &topic, 1, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn configs_of_a_group_hold_from_the_next_heartbeat_and_outlive_the_agent() {
+    let rig = Rig::new();
+    let (broker, _) = with_topic(&rig).await;
+    let interval = async |broker: &Broker, epoch| {
+        beaten(broker, beat("g", "m", epoch)).await.expect("a member").heartbeat_interval.as_secs()
+    };
+    assert_eq!(interval(&broker, 0).await, 5);
+    let set = ConfigChange::Set("9000".to_owned());
+    let changes = || ConfigChanges::Each(vec![("consumer.heartbeat.interval.ms".to_owned(), set.clone())]);
+    broker.alter_group_configs(ORG, "g", changes(), true).await.expect("valid");
+    assert_eq!(interval(&broker, 1).await, 5, "only checked");
+    broker.alter_group_configs(ORG, "g", changes(), false).await.expect("altered");
+    assert_eq!(interval(&broker, 1).await, 9);
+    assert_eq!(broker.groups_with_configs(ORG), ["g"]);
+    drop(broker);
+    let broker = rig.start_with(quick("a")).await;
+    assert_eq!(interval(&broker, 1).await, 9);
 }

@@ -5,6 +5,7 @@
 //! - This agent as broker, or "" for all of them: its configs are set where it is started, none is dynamic, so to set one is
 //!   INVALID_REQUEST as for a read-only config of Apache Kafka; to delete one changes nothing and succeeds.
 //! - This agent's loggers: there are none, so a logger that is named is INVALID_CONFIG.
+//! - Groups: `consumer.session.timeout.ms` and `consumer.heartbeat.interval.ms`, within the agent's bounds; a group need not exist.
 //! - A resource or a config that is named twice, and a null value, are INVALID_REQUEST.
 
 use std::collections::{HashMap, HashSet};
@@ -20,7 +21,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use crate::context::{Context, text};
 use crate::error_code::{self, Code, NamedBy};
-use crate::handlers::describe_configs::{BROKER, BROKER_LOGGER, TOPIC, own_id};
+use crate::handlers::describe_configs::{BROKER, BROKER_LOGGER, GROUP, TOPIC, own_id};
 use crate::handlers::metadata::is_topic_name;
 
 const SET: i8 = 0;
@@ -140,6 +141,12 @@ async fn alter(
                 None => Ok(()),
             }
         }
+        GROUP if name.is_empty() => refused("Default group resources are not allowed.".to_owned()),
+        GROUP => {
+            let changes = changes(&asked, incremental)?;
+            let altered = context.broker.alter_group_configs(context.organization, name, changes, validate_only).await;
+            altered.map_err(|error| (error_code::of_topic(&error, NamedBy::Name), error.to_string()))
+        }
         other => refused(format!("Unknown resource type {other}")),
     }
 }
@@ -158,6 +165,13 @@ async fn alter_topic(
             (Code::InvalidTopicException, format!("invalid topic name '{name}'"))
         });
     };
+    let changes = changes(asked, incremental)?;
+    let altered =
+        context.broker.alter_topic_configs(context.organization, topic.topic_id, changes, validate_only).await;
+    altered.map_err(|error| (error_code::of_topic(&error, NamedBy::Name), error.to_string()))
+}
+
+fn changes(asked: &[Asked<'_>], incremental: bool) -> Result<ConfigChanges, Refusal> {
     let changes = asked.iter().map(|(config, operation, value)| {
         let value = value.map_or_else(String::new, ToString::to_string);
         let change = match *operation {
@@ -169,15 +183,12 @@ async fn alter_topic(
         };
         Ok(((*config).to_owned(), change))
     });
-    let changes = if incremental {
-        ConfigChanges::Each(changes.collect::<Result<_, _>>()?)
+    if incremental {
+        Ok(ConfigChanges::Each(changes.collect::<Result<_, _>>()?))
     } else {
         let configs = asked
             .iter()
             .map(|(config, _, value)| ((*config).to_owned(), value.map_or_else(String::new, ToString::to_string)));
-        ConfigChanges::Replace(configs.collect())
-    };
-    let altered =
-        context.broker.alter_topic_configs(context.organization, topic.topic_id, changes, validate_only).await;
-    altered.map_err(|error| (error_code::of_topic(&error, NamedBy::Name), error.to_string()))
+        Ok(ConfigChanges::Replace(configs.collect()))
+    }
 }

@@ -1,5 +1,5 @@
 //! ConsumerGroupDescribe 0–1 (KIP-848). A group that does not exist, or is a classic one, is GROUP_ID_NOT_FOUND: the Java
-//! client then asks DescribeGroups. Version 1 tells what protocol each member speaks: 1 is KIP-848, the only one yet.
+//! client then asks DescribeGroups. Version 1 tells what protocol each member speaks.
 
 use std::sync::Arc;
 
@@ -10,6 +10,8 @@ use kafka_protocol::messages::{ConsumerGroupDescribeRequest, ConsumerGroupDescri
 use crate::context::{Context, GROUP_OPERATIONS, optional_text, text};
 use crate::error_code;
 
+/// `member_type` of a member that speaks the classic protocol.
+const MEMBER_TYPE_CLASSIC: i8 = 0;
 /// `member_type` of a member that speaks KIP-848.
 const MEMBER_TYPE_CONSUMER: i8 = 1;
 
@@ -50,6 +52,7 @@ fn shown(version: i16, group: DescribedConsumerGroup) -> DescribedGroup {
 }
 
 fn shown_member(version: i16, member: DescribedConsumer) -> Member {
+    let member_type = if member.is_classic { MEMBER_TYPE_CLASSIC } else { MEMBER_TYPE_CONSUMER };
     let names = member.subscribed_topic_names.into_iter();
     let shown = Member::default()
         .with_member_id(text(member.member_id))
@@ -62,7 +65,7 @@ fn shown_member(version: i16, member: DescribedConsumer) -> Member {
         .with_subscribed_topic_regex(Some(text(member.subscribed_topic_regex)))
         .with_assignment(shown_assignment(member.assignment))
         .with_target_assignment(shown_assignment(member.target_assignment));
-    if version >= 1 { shown.with_member_type(MEMBER_TYPE_CONSUMER) } else { shown }
+    if version >= 1 { shown.with_member_type(member_type) } else { shown }
 }
 
 fn shown_assignment(topics: Vec<DescribedTopic>) -> Assignment {

@@ -1,7 +1,7 @@
 //! DescribeConfigs 1–4.
 //!
 //! Resources: topic (2), broker (4: this agent by its id, or "" for the cluster-wide dynamic defaults, of which there are
-//! none), broker logger (8: empty). Other types, and another agent's id, are INVALID_REQUEST. `configuration_keys` picks
+//! none), broker logger (8: empty), group (32: of any name, whether there is such a group or not). Other types, and another agent's id, are INVALID_REQUEST. `configuration_keys` picks
 //! names, none or null means all. A resource is answered once, however often it is named: its configs are many times the size of
 //! its name. Synonyms and documentation only where asked for; values of sensitive configs never.
 
@@ -22,6 +22,7 @@ use crate::handlers::metadata::is_topic_name;
 pub(crate) const TOPIC: i8 = 2;
 pub(crate) const BROKER: i8 = 4;
 pub(crate) const BROKER_LOGGER: i8 = 8;
+pub(crate) const GROUP: i8 = 32;
 
 type Refusal = (Code, String);
 
@@ -69,6 +70,8 @@ fn configs(context: &Context, resource: &DescribeConfigsResource) -> Result<Vec<
         BROKER if name.is_empty() => Ok(Vec::new()),
         BROKER => own_id(context, name).map(|()| context.broker.broker_configs()),
         BROKER_LOGGER => own_id(context, name).map(|()| Vec::new()),
+        GROUP if name.is_empty() => Err((Code::InvalidRequest, "Group name must not be empty".to_owned())),
+        GROUP => Ok(context.broker.group_configs(context.organization, name)),
         other => Err((Code::InvalidRequest, format!("unsupported resource type {other}"))),
     }
 }

@@ -1,7 +1,7 @@
 //! ListConfigResources 0–1.
 //!
 //! Version 0 asks for client metrics subscriptions, of which there are none. Version 1 asks for resources by type (none
-//! named: all types): topics, brokers and their loggers; groups have no configs of their own. A type that Kafka does not
+//! named: all types): topics, brokers and their loggers, groups that have configs of their own. A type that Kafka does not
 //! have is UNSUPPORTED_VERSION.
 
 use std::sync::Arc;
@@ -11,10 +11,9 @@ use kafka_protocol::messages::{ListConfigResourcesRequest, ListConfigResourcesRe
 
 use crate::context::{Context, text};
 use crate::error_code::Code;
-use crate::handlers::describe_configs::{BROKER, BROKER_LOGGER, TOPIC};
+use crate::handlers::describe_configs::{BROKER, BROKER_LOGGER, GROUP, TOPIC};
 
 const CLIENT_METRICS: i8 = 16;
-const GROUP: i8 = 32;
 const TYPES: [i8; 5] = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
 
 pub(crate) async fn handle(
@@ -37,6 +36,10 @@ pub(crate) async fn handle(
     for kind in [BROKER, BROKER_LOGGER].into_iter().filter(|kind| wants(*kind)) {
         let cluster = context.broker.cluster();
         resources.extend(cluster.agents.iter().map(|agent| resource(kind, agent.node_id.to_string())));
+    }
+    if wants(GROUP) {
+        let groups = context.broker.groups_with_configs(context.organization);
+        resources.extend(groups.into_iter().map(|group_id| resource(GROUP, group_id)));
     }
     ListConfigResourcesResponse::default().with_config_resources(resources)
 }

@@ -6,7 +6,9 @@ use kafka_protocol::messages::describe_configs_response::DescribeConfigsResource
 use kafka_protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource as Resource, AlterableConfig as Operation,
 };
-use kafka_protocol::messages::{AlterConfigsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest};
+use kafka_protocol::messages::{
+    AlterConfigsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest, ListConfigResourcesRequest,
+};
 use kafka_protocol::protocol::StrBytes;
 
 use crate::harness::{Client, Server, batch, produce};
@@ -175,4 +177,32 @@ async fn the_older_api_replaces_all_configs() {
         assert_eq!(client.call(version, &dry).await.responses[0].error_code, 0);
         assert_eq!(value(&mut client, "t", "segment.ms").await, ("7".to_owned(), 1), "nothing of that was done");
     }
+}
+
+#[tokio::test]
+async fn groups_have_configs_of_their_own() {
+    let (_server, mut client, _) = Server::with_topic("t").await;
+    let set = |value| resource(32, "g", &[("consumer.session.timeout.ms", SET, Some(value))]);
+    assert_eq!(altered(&mut client, set("50000")).await, (0, String::new()));
+    let (code, message) = altered(&mut client, set("1")).await;
+    assert!(code == 40 && message.contains("group.consumer.min.session.timeout.ms"), "{code} {message}");
+    assert_eq!(altered(&mut client, resource(32, "", &[])).await.0, 42);
+    let resource = |name| DescribeConfigsResource::default().with_resource_type(32).with_resource_name(text(name));
+    let request = DescribeConfigsRequest::default().with_resources(vec![resource("g"), resource("h"), resource("")]);
+    let results = client.call(4, &request).await.results;
+    let told = |at: usize| {
+        let configs = results[at].configs.iter();
+        configs.map(|config| (config.name.to_string(), config.value.clone().unwrap().to_string(), config.config_source))
+    };
+    let entry = |name: &str, value: &str, source: i8| (name.to_owned(), value.to_owned(), source);
+    let interval = entry("consumer.heartbeat.interval.ms", "5000", 5);
+    let name = "consumer.session.timeout.ms";
+    assert_eq!(told(0).collect::<Vec<_>>(), [interval.clone(), entry(name, "50000", 8)]);
+    assert_eq!(told(1).collect::<Vec<_>>(), [interval, entry(name, "45000", 5)]);
+    assert_eq!(results[2].error_code, 42);
+    let list = ListConfigResourcesRequest::default().with_resource_types(vec![32]);
+    let listed = client.call(1, &list).await.config_resources;
+    let listed: Vec<(i8, &str)> =
+        listed.iter().map(|found| (found.resource_type, found.resource_name.as_str())).collect();
+    assert_eq!(listed, [(32, "g")]);
 }

@@ -2,10 +2,10 @@
 
 use segment::TimestampMs;
 
-use super::subscription::CONSUMER;
 use super::{ClassicGroup, Phase};
 use crate::groups::api::{GroupError, OffsetCommit};
 use crate::groups::effects::Now;
+use crate::groups::embedded::CONSUMER;
 
 /// From when the retention of a group's offsets counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use super::member::{Member, owned, protocols_bytes};
-use super::subscription::{self, CONSUMER};
 use super::{ClassicGroup, Phase, answer_waiting, refuse_join};
 use crate::groups::api::{GroupError, JoinGroup, JoinRefused, Joined, Protocol};
 use crate::groups::effects::{Effects, Now, Reply, Ticket};
+use crate::groups::embedded::{self, CONSUMER};
 use crate::groups::limits::{GROUP_BYTES_MAX, MEMBER_BYTES_MAX, NEW_MEMBER_JOIN_TIMEOUT};
 
 impl ClassicGroup {
@@ -232,7 +232,7 @@ impl ClassicGroup {
         }
         let topics = |protocols: &[Protocol]| {
             let chosen = protocols.iter().find(|protocol| Some(&protocol.name) == self.protocol_name.as_ref());
-            chosen.and_then(|protocol| subscription::topics(&protocol.metadata))
+            chosen.and_then(|protocol| embedded::topics(&protocol.metadata))
         };
         topics(old) == topics(new)
     }

@@ -82,12 +82,12 @@ impl Member {
     }
 }
 
-pub(super) fn protocols_bytes(protocols: &[Protocol]) -> usize {
+pub(crate) fn protocols_bytes(protocols: &[Protocol]) -> usize {
     protocols.iter().map(|protocol| protocol.name.len() + protocol.metadata.len()).sum()
 }
 
 /// Copied: slices would keep the whole request in memory.
-pub(super) fn owned(protocols: &[Protocol]) -> Vec<Protocol> {
+pub(crate) fn owned(protocols: &[Protocol]) -> Vec<Protocol> {
     let copy = |protocol: &Protocol| Protocol {
         name: protocol.name.clone(),
         metadata: Bytes::copy_from_slice(&protocol.metadata),

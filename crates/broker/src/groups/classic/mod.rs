@@ -13,9 +13,9 @@
 mod checks;
 mod join;
 mod member;
+mod migration;
 mod rebalance;
 mod row;
-mod subscription;
 mod sync;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +32,7 @@ use super::api::{
 use super::effects::{Effects, Now, Reply, Ticket};
 use crate::settings::GroupSettings;
 pub(crate) use checks::OffsetExpiry;
+pub(crate) use member::{owned, protocols_bytes};
 
 /// A classic group.
 #[derive(Debug)]
@@ -128,6 +129,27 @@ impl ClassicGroup {
     /// Call [`ClassicGroup::tick`] then; earlier does no harm.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.wake
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.members.len()
+    }
+
+    pub(crate) fn generation(&self) -> i32 {
+        self.generation
+    }
+
+    /// What its members take in memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let of_member = |(id, member): (&String, &Member)| {
+            size_of::<Member>() + 2 * id.len() + member.bytes() + member.assignment.len()
+        };
+        let pending = self.pending.keys().map(|id| id.len() + size_of::<(String, Instant)>());
+        self.members.iter().map(of_member).chain(pending).sum()
+    }
+
+    pub(crate) fn has_member(&self, member_id: &str, instance_id: Option<&str>) -> bool {
+        self.members.contains_key(member_id) || instance_id.is_some_and(|id| self.static_members.contains_key(id))
     }
 
     pub(crate) fn listed(&self) -> ListedGroup {

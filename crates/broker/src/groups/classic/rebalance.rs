@@ -3,10 +3,10 @@
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::subscription::{self, CONSUMER};
 use super::{ClassicGroup, InitialDelay, Phase};
 use crate::groups::api::GroupError;
 use crate::groups::effects::{Effects, Now, Reply};
+use crate::groups::embedded::{self, CONSUMER};
 use crate::groups::limits::REBALANCE_RETRY_MIN;
 
 impl ClassicGroup {
@@ -117,7 +117,7 @@ impl ClassicGroup {
         self.subscribed_topics = match (&self.protocol_type, &self.protocol_name) {
             (Some(kind), _) if kind == CONSUMER && self.members.is_empty() => Some(Default::default()),
             (Some(kind), Some(name)) if kind == CONSUMER => {
-                let topics = self.members.values().map(|member| subscription::topics(&member.metadata(name)));
+                let topics = self.members.values().map(|member| embedded::topics(&member.metadata(name)));
                 topics.collect::<Option<Vec<_>>>().map(|topics| topics.into_iter().flatten().collect())
             }
             _ => None,

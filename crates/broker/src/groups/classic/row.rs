@@ -6,19 +6,25 @@ use metadata::{CoordinatorChange, CoordinatorKey};
 
 use super::member::Member;
 use super::{ClassicGroup, Phase};
-use crate::groups::api::Protocol;
 use crate::groups::effects::{Effects, Now};
 use crate::groups::rows::{KIND_CLASSIC_GROUP, RowError, RowReader, RowWriter};
 use crate::settings::GroupSettings;
 
-/// The layout that is written.
+/// The layout.
 const VERSION: u8 = 0;
+/// The same layout, of a group whose members have to join again: one that was of the other protocol a moment ago.
+const VERSION_REBALANCES: u8 = 1;
 
 impl ClassicGroup {
     /// Writes the row.
-    pub(super) fn store(&mut self, effects: &mut Effects) {
+    pub(crate) fn store(&mut self, effects: &mut Effects) {
+        self.store_as(false, effects);
+    }
+
+    /// Writes the row; `rebalances`: its members have to join again.
+    pub(super) fn store_as(&mut self, rebalances: bool, effects: &mut Effects) {
         self.stored = true;
-        effects.changes.push(CoordinatorChange { key: key(&self.group_id), value: Some(self.to_row()) });
+        effects.changes.push(CoordinatorChange { key: key(&self.group_id), value: Some(self.to_row(rebalances)) });
     }
 
     /// Deletes the row. The group is not used any more.
@@ -28,8 +34,8 @@ impl ClassicGroup {
         }
     }
 
-    pub(super) fn to_row(&self) -> bytes::Bytes {
-        let mut row = RowWriter::new(VERSION);
+    pub(super) fn to_row(&self, rebalances: bool) -> bytes::Bytes {
+        let mut row = RowWriter::new(if rebalances { VERSION_REBALANCES } else { VERSION });
         row.i32(self.generation);
         row.optional_string(self.protocol_type.as_deref());
         row.optional_string(self.protocol_name.as_deref());
@@ -44,11 +50,7 @@ impl ClassicGroup {
             row.duration(member.rebalance_timeout);
             row.duration(member.session_timeout);
             row.bytes(&member.assignment);
-            row.count(member.protocols.len());
-            for protocol in &member.protocols {
-                row.string(&protocol.name);
-                row.bytes(&protocol.metadata);
-            }
+            row.protocols(&member.protocols);
         }
         row.finish()
     }
@@ -60,7 +62,7 @@ impl ClassicGroup {
         now: Now,
         value: &[u8],
     ) -> Result<Self, RowError> {
-        let (mut row, _) = RowReader::new(value, VERSION)?;
+        let (mut row, version) = RowReader::new(value, VERSION_REBALANCES)?;
         let mut group = Self::new(group_id, settings, now);
         group.stored = true;
         group.generation = row.i32()?;
@@ -82,7 +84,7 @@ impl ClassicGroup {
         }
         row.end()?;
         group.check_loaded()?;
-        group.begin(now);
+        group.begin(now, version == VERSION_REBALANCES);
         Ok(group)
     }
 
@@ -96,7 +98,7 @@ impl ClassicGroup {
         if leader_exists && complete && self.generation >= 0 { Ok(()) } else { Err(RowError::Contradiction) }
     }
 
-    fn begin(&mut self, now: Now) {
+    pub(super) fn begin(&mut self, now: Now, rebalances: bool) {
         self.note_subscribed_topics();
         if self.members.is_empty() {
             return;
@@ -106,8 +108,8 @@ impl ClassicGroup {
             self.extend_session(now, &member_id);
         }
         self.phase = Phase::Stable { sync_deadline: None };
-        if self.members.len() > self.settings.group_size_max {
-            // The bound was lowered: a rebalance puts out those that join last.
+        if rebalances || self.members.len() > self.settings.group_size_max {
+            // If the bound was lowered, a rebalance puts out those that join last.
             let deadline = now.instant + self.rebalance_timeout();
             self.enter(now, Phase::Preparing { deadline, initial: None });
         }
@@ -125,9 +127,7 @@ fn read_member(row: &mut RowReader<'_>) -> Result<Member, RowError> {
     let rebalance_timeout = row.duration()?;
     let session_timeout = row.duration()?;
     let assignment = row.bytes()?;
-    let protocols = (0..row.count()?)
-        .map(|_| Ok(Protocol { name: row.string()?, metadata: row.bytes()? }))
-        .collect::<Result<Vec<_>, RowError>>()?;
+    let protocols = row.protocols()?;
     Ok(Member {
         group_instance_id,
         client_id,

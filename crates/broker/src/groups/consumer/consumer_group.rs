@@ -18,8 +18,8 @@ use tokio::time::Instant;
 
 use super::assignment::Assignment;
 use super::assignor::{Assignor, Subscriber};
-use super::deadlines::Deadlines;
-use super::limits::ConsumerSettings;
+use super::deadlines::{Deadlines, Wait};
+use super::limits::{ConsumerSettings, MEMBER_BYTES, PARTITION_BYTES};
 use super::member::{CurrentAssignment, Member, MemberMetadata, MemberState};
 use super::rows::{
     self, Epochs, KIND_CONSUMER_CURRENT, KIND_CONSUMER_GROUP, KIND_CONSUMER_MEMBER, KIND_CONSUMER_TARGET,
@@ -41,7 +41,7 @@ pub(crate) struct ConsumerGroup {
     /// Member ids of static members, by instance id.
     pub(super) static_members: HashMap<String, Arc<str>>,
     /// Who holds which partition, assigned or not yet given up.
-    holders: HashMap<(TopicId, PartitionIndex), Arc<str>>,
+    pub(super) holders: HashMap<(TopicId, PartitionIndex), Arc<str>>,
     pub(super) expressions: Expressions,
     /// Of what all members said about themselves.
     pub(super) metadata_bytes: usize,
@@ -71,6 +71,11 @@ impl ConsumerGroup {
         }
     }
 
+    /// From now on these are its settings; who is awaited already stays so.
+    pub(crate) fn set_settings(&mut self, settings: ConsumerSettings) {
+        self.settings = settings;
+    }
+
     /// Whether rows of this kind are those of a group like this.
     pub(crate) fn has_kind(kind: i16) -> bool {
         (KIND_CONSUMER_GROUP..=KIND_CONSUMER_CURRENT).contains(&kind)
@@ -92,7 +97,7 @@ impl ConsumerGroup {
             if let Some(instance_id) = &metadata.instance_id {
                 self.static_members.insert(instance_id.clone(), Arc::clone(&member_id));
             }
-            self.deadlines.set_session(&member_id, now + self.settings.session_timeout);
+            self.deadlines.set_session(&member_id, now + metadata.session_timeout(&self.settings));
             self.metadata_bytes += metadata.bytes();
             self.members.insert(member_id, Member { metadata, current: CurrentAssignment::default() });
             return Ok(());
@@ -182,23 +187,26 @@ impl ConsumerGroup {
             self.holders.remove(&partition);
         }
         self.holders.extend(current.held().map(|partition| (partition, Arc::clone(member_id))));
-        let has_to_revoke = current.state == MemberState::UnrevokedPartitions;
+        // Members that speak the classic protocol are awaited in JoinGroup and SyncGroup instead.
+        let has_to_revoke = current.state == MemberState::UnrevokedPartitions && member.metadata.classic.is_none();
         let revocation = has_to_revoke.then(|| now + member.metadata.rebalance_timeout);
         member.current = current;
-        self.deadlines.set_revocation(member_id, revocation);
+        self.deadlines.set(member_id, Wait::Revocation, revocation);
         self.mark(KIND_CONSUMER_CURRENT, member_id);
     }
 
-    fn set_target(&mut self, member_id: &Arc<str>, target: Assignment) {
+    pub(super) fn set_target(&mut self, member_id: &Arc<str>, target: Assignment) {
         if self.targets.get(member_id) != Some(&target) {
             self.targets.insert(Arc::clone(member_id), target);
             self.mark(KIND_CONSUMER_TARGET, member_id);
         }
     }
 
-    /// A member is out: what it held is free, and the others get another assignment.
-    pub(super) fn remove_member(&mut self, member_id: &str) {
-        self.take_out(member_id);
+    /// Members are out: what they held is free, and the others get another assignment.
+    pub(super) fn remove_members(&mut self, member_ids: &[Arc<str>]) {
+        for member_id in member_ids {
+            self.take_out(member_id);
+        }
         self.is_hash_stale = true;
         self.bump_epoch();
     }
@@ -311,9 +319,9 @@ impl ConsumerGroup {
     /// Whoever is over their time is out.
     pub(crate) fn tick(&mut self, now: Instant, changes: &mut Vec<CoordinatorChange>) {
         while let Some((member_id, was_not_heard_of)) = self.deadlines.due(now) {
-            let why = if was_not_heard_of { "its session expired" } else { "it did not give up partitions in time" };
+            let why = if was_not_heard_of { "its session expired" } else { "it did not do its part of a rebalance" };
             tracing::info!(group = self.group_id, member = &*member_id, why, "a member is out");
-            self.remove_member(&member_id);
+            self.remove_members(&[member_id]);
         }
         self.write(changes);
     }
@@ -329,6 +337,20 @@ impl ConsumerGroup {
         } else {
             GroupState::Reconciling
         }
+    }
+
+    /// The group epoch.
+    pub(crate) fn epoch(&self) -> i32 {
+        self.epochs.group
+    }
+
+    /// What its members take in memory, about: each partition is in an assignment, a target and in `holders`.
+    pub(crate) fn bytes(&self) -> usize {
+        self.metadata_bytes + MEMBER_BYTES * self.members.len() + PARTITION_BYTES * self.holders.len()
+    }
+
+    pub(crate) fn has_member(&self, member_id: &str, instance_id: Option<&str>) -> bool {
+        self.members.contains_key(member_id) || instance_id.is_some_and(|id| self.static_members.contains_key(id))
     }
 
     /// Whether nobody is in it.
@@ -355,7 +377,7 @@ impl ConsumerGroup {
             return Ok(());
         }
         let member = self.members.get(member_id).ok_or(GroupError::UnknownMemberId)?;
-        if !knows_member_epochs {
+        if !knows_member_epochs && member.metadata.classic.is_none() {
             return Err(GroupError::UnsupportedVersion);
         }
         member.check_epoch(member_epoch)
@@ -383,7 +405,11 @@ impl ConsumerGroup {
 
 impl Member {
     fn check_epoch(&self, member_epoch: i32) -> Result<(), GroupError> {
-        if member_epoch == self.current.epoch { Ok(()) } else { Err(GroupError::StaleMemberEpoch) }
+        match &self.metadata.classic {
+            _ if member_epoch == self.current.epoch => Ok(()),
+            Some(_) => Err(GroupError::IllegalGeneration),
+            None => Err(GroupError::StaleMemberEpoch),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Until when each member of a group has to be heard of, and until when it has to give up partitions.
+//! Until when each member of a group has to be heard of, and until when it has to do its part of a rebalance.
 //!
 //! Not stored: after a fail-over everybody gets the whole time again.
 
@@ -7,15 +7,27 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+/// What a member may be awaited for, beside a sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// It has to give up partitions.
+    Revocation,
+    /// One that speaks the classic protocol was told to join again.
+    Join,
+    /// One that speaks the classic protocol joined, and has not asked yet what it is assigned.
+    Sync,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Deadline {
     session: Instant,
-    revocation: Option<Instant>,
+    /// In the order of [`Wait`].
+    waits: [Option<Instant>; 3],
 }
 
 impl Deadline {
     fn first(&self) -> Instant {
-        self.revocation.map_or(self.session, |revocation| revocation.min(self.session))
+        self.waits.iter().flatten().copied().min().map_or(self.session, |wait| wait.min(self.session))
     }
 }
 
@@ -29,15 +41,22 @@ pub(super) struct Deadlines {
 impl Deadlines {
     /// The member was heard of.
     pub(super) fn set_session(&mut self, member_id: &Arc<str>, session: Instant) {
-        let revocation = self.remove(member_id).and_then(|before| before.revocation);
-        self.put(member_id, Deadline { session, revocation });
+        let waits = self.remove(member_id).map_or([None; 3], |before| before.waits);
+        self.put(member_id, Deadline { session, waits });
     }
 
-    /// The member has to give up partitions, or (`None`) none any more. It must have been heard of.
-    pub(super) fn set_revocation(&mut self, member_id: &Arc<str>, revocation: Option<Instant>) {
-        if let Some(before) = self.remove(member_id) {
-            self.put(member_id, Deadline { revocation, ..before });
+    /// The member is awaited until then, or (`None`) no more. It must have been heard of.
+    pub(super) fn set(&mut self, member_id: &Arc<str>, wait: Wait, until: Option<Instant>) {
+        if let Some(mut deadline) = self.remove(member_id) {
+            deadline.waits[wait as usize] = until;
+            self.put(member_id, deadline);
         }
+    }
+
+    /// The member is awaited until then, if it is not already.
+    pub(super) fn begin(&mut self, member_id: &Arc<str>, wait: Wait, until: Instant) {
+        let begun = self.of_members.get(member_id).and_then(|deadline| deadline.waits[wait as usize]);
+        self.set(member_id, wait, Some(begun.unwrap_or(until)));
     }
 
     /// The member is out.
@@ -50,7 +69,7 @@ impl Deadlines {
         self.in_order.first().map(|(deadline, _)| *deadline)
     }
 
-    /// A member that is over its time, and whether it was not heard of (or else did not give up partitions).
+    /// A member that is over its time, and whether it was not heard of (or else did not do its part).
     pub(super) fn due(&self, now: Instant) -> Option<(Arc<str>, bool)> {
         let (deadline, member_id) = self.in_order.first().filter(|(deadline, _)| *deadline <= now)?;
         let was_not_heard_of = self.of_members.get(member_id).is_some_and(|own| own.session <= *deadline);

@@ -39,6 +39,7 @@ fn describe_member(member_id: &str, member: &Member, target: &Assignment, topics
         instance_id: metadata.instance_id.clone(),
         rack_id: metadata.rack_id.clone(),
         member_epoch: current.epoch,
+        is_classic: metadata.classic.is_some(),
         client_id: metadata.client_id.clone(),
         client_host: metadata.client_host.clone(),
         subscribed_topic_names: metadata.subscribed_topic_names.iter().cloned().collect(),

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::assignment::Assignment;
 use super::assignor::Assignor;
 use super::consumer_group::ConsumerGroup;
+use super::deadlines::Wait;
 use super::limits::{UNSETTLED_INTERVAL, UNSETTLED_INTERVAL_OF_EACH};
 use super::member::{LEAVE_EPOCH, Member, MemberMetadata, MemberState, STATIC_LEAVE_EPOCH};
 use super::subscription;
@@ -20,8 +21,8 @@ use crate::groups::api_consumer::{ConsumerHeartbeat, ConsumerHeartbeatAnswer, He
 use crate::groups::limits::{GROUP_BYTES_MAX, MEMBER_BYTES_MAX};
 use crate::groups::topics_view::TopicsView;
 
-/// Who sends a heartbeat.
-enum Sender {
+/// Who sends a heartbeat, or joins.
+pub(super) enum Sender {
     /// A member of the group.
     Member(Arc<str>),
     /// Somebody who joins.
@@ -30,7 +31,16 @@ enum Sender {
     Returned { before: Arc<str>, after: Arc<str> },
 }
 
-type Refusable<T> = Result<T, HeartbeatRefused>;
+pub(super) type Refusable<T> = Result<T, HeartbeatRefused>;
+
+/// What somebody says of itself, in either protocol.
+pub(super) struct Said<'a> {
+    pub(super) metadata: MemberMetadata,
+    /// Its epoch, if it says so: who speaks the classic protocol comes to join whatever its generation.
+    pub(super) epoch: Option<i32>,
+    /// What it has, if it says so.
+    pub(super) owned: Option<&'a Assignment>,
+}
 
 impl ConsumerGroup {
     /// Answers a heartbeat, which was checked ([`ConsumerHeartbeat::check`]) and has a member id.
@@ -60,30 +70,19 @@ impl ConsumerGroup {
         topics: &TopicsView,
     ) -> Refusable<ConsumerHeartbeatAnswer> {
         let sender = self.sender(request)?;
-        let member_id = match &sender {
-            Sender::Member(id) | Sender::New(id) => id,
-            Sender::Returned { after, .. } => after,
-        };
-        let known = match &sender {
-            Sender::New(_) => None,
-            Sender::Member(id) | Sender::Returned { before: id, .. } => self.members.get(id),
-        };
-        let (before, assigned_before) =
-            known.map_or_else(Default::default, |member| (member.metadata.clone(), member.current.assigned.clone()));
+        let known = self.known(&sender);
+        let assigned_before = known.map(|member| member.current.assigned.clone()).unwrap_or_default();
+        let before = known.map(|member| member.metadata.clone()).unwrap_or_default();
         let metadata = before.updated(request);
-        let subscription_changed = !metadata.has_subscription_of(&before);
         if metadata.subscribed_topic_regex != before.subscribed_topic_regex {
             check_regex(&metadata)?;
         }
-        self.check_room(&before, &metadata)?;
-        if let Sender::Returned { before, after } = &sender {
-            self.replace_member(now, before, after);
+        let said = Said { metadata, epoch: Some(request.member_epoch), owned: request.owned.as_ref() };
+        let member_id = &self.take_over(now, sender, said, topics)?;
+        if before.classic.is_some() {
+            self.deadlines.set(member_id, Wait::Join, None);
+            self.deadlines.set(member_id, Wait::Sync, None);
         }
-        self.set_metadata(member_id, metadata);
-        self.deadlines.set_session(member_id, now + self.settings.session_timeout);
-        self.refresh(subscription_changed, topics);
-        self.assign(topics);
-        self.reconcile(now, member_id, request.member_epoch, request.owned.as_ref());
 
         let current = &self.members.get(member_id).ok_or_else(|| self.unknown(member_id))?.current;
         let is_told = request.is_full() || current.assigned != assigned_before;
@@ -93,6 +92,44 @@ impl ConsumerGroup {
             heartbeat_interval: self.heartbeat_interval(),
             assignment: is_told.then(|| current.assigned.clone()),
         })
+    }
+
+    pub(super) fn known(&self, sender: &Sender) -> Option<&Member> {
+        match sender {
+            Sender::New(_) => None,
+            Sender::Member(id) | Sender::Returned { before: id, .. } => self.members.get(id),
+        }
+    }
+
+    /// Takes over what somebody says of itself, assigns if that changes something, and brings the member nearer to its
+    /// target; its id.
+    pub(super) fn take_over(
+        &mut self,
+        now: Instant,
+        sender: Sender,
+        said: Said<'_>,
+        topics: &TopicsView,
+    ) -> Refusable<Arc<str>> {
+        let Said { metadata, epoch, owned } = said;
+        let nothing = MemberMetadata::default();
+        let before = self.known(&sender).map_or(&nothing, |member| &member.metadata);
+        let subscription_changed = !metadata.has_subscription_of(before);
+        self.check_room(before, &metadata)?;
+        let member_id = match sender {
+            Sender::Member(id) | Sender::New(id) => id,
+            Sender::Returned { before, after } => {
+                self.replace_member(now, &before, &after);
+                after
+            }
+        };
+        let session = now + metadata.session_timeout(&self.settings);
+        self.set_metadata(&member_id, metadata);
+        self.deadlines.set_session(&member_id, session);
+        self.refresh(subscription_changed, topics);
+        self.assign(topics);
+        let epoch = epoch.or_else(|| self.members.get(&member_id).map(|member| member.current.epoch));
+        self.reconcile(now, &member_id, epoch.unwrap_or_default(), owned);
+        Ok(member_id)
     }
 
     /// While a group is on its way to an assignment its members come back sooner: who is to get a partition gets it once its
@@ -132,7 +169,7 @@ impl ConsumerGroup {
                 }
                 self.set_current(now, &member_id, current);
             }
-            _ => self.remove_member(&member_id),
+            _ => self.remove_members(&[Arc::clone(&member_id)]),
         }
         Ok(ConsumerHeartbeatAnswer {
             member_id: member_id.to_string(),
@@ -142,12 +179,20 @@ impl ConsumerGroup {
         })
     }
 
+    /// Whether there is room for another member.
+    pub(super) fn check_size(&self) -> Refusable<()> {
+        let max = self.settings.max_size;
+        if self.members.len() < max {
+            return Ok(());
+        }
+        let message = format!("The consumer group has reached its maximum capacity of {max} members.");
+        Err(HeartbeatRefused::new(GroupError::GroupMaxSizeReached, message))
+    }
+
     fn sender(&self, request: &ConsumerHeartbeat) -> Refusable<Sender> {
         let known = self.members.get_key_value(request.member_id.as_str());
-        if known.is_none() && self.members.len() >= self.settings.max_size {
-            let max = self.settings.max_size;
-            let message = format!("The consumer group has reached its maximum capacity of {max} members.");
-            return Err(HeartbeatRefused::new(GroupError::GroupMaxSizeReached, message));
+        if known.is_none() {
+            self.check_size()?;
         }
         let joins = request.member_epoch == 0;
         let new = || Sender::New(Arc::from(request.member_id.as_str()));
@@ -170,14 +215,14 @@ impl ConsumerGroup {
         }
     }
 
-    /// A static member joins whose instance id is somebody's: only one that left (-2) can be replaced. The same member whose first
-    /// answer was lost is let in; Kafka refuses it, and Java clients end then.
+    /// A static member joins whose instance id is somebody's: only one that left (-2), or speaks the classic protocol, can be
+    /// replaced. The same member whose first answer was lost is let in; Kafka refuses it, and Java clients end then.
     fn returned(&self, instance_id: &str, holder: &Arc<str>, request: &ConsumerHeartbeat) -> Refusable<Sender> {
         let Some(member) = self.members.get(holder) else { return Err(self.unknown(holder)) };
         if **holder == *request.member_id && member.check_heartbeat(request).is_ok() {
             return Ok(Sender::Member(Arc::clone(holder)));
         }
-        if member.current.epoch != STATIC_LEAVE_EPOCH {
+        if member.current.epoch != STATIC_LEAVE_EPOCH && member.metadata.classic.is_none() {
             let message = format!(
                 "Static member {} with instance id {instance_id} cannot join the group because the instance id is owned \
                  by {holder} member.",
@@ -242,6 +287,7 @@ impl MemberMetadata {
                 .clone()
                 .unwrap_or_else(|| self.subscribed_topic_regex.clone()),
             server_assignor: request.server_assignor.as_deref().and_then(Assignor::of_name).or(self.server_assignor),
+            classic: None,
         }
     }
 }

@@ -11,6 +11,9 @@ use segment::{PartitionIndex, TopicId};
 
 use super::assignment::Assignment;
 use super::assignor::Assignor;
+use super::limits::ConsumerSettings;
+use crate::groups::api::Protocol;
+use crate::groups::classic::protocols_bytes;
 
 /// The epoch of a static member that left and will be back.
 pub(crate) const STATIC_LEAVE_EPOCH: i32 = -2;
@@ -31,6 +34,16 @@ pub(crate) struct MemberMetadata {
     /// Empty = none.
     pub(crate) subscribed_topic_regex: String,
     pub(crate) server_assignor: Option<Assignor>,
+    /// Of a member that speaks the classic protocol.
+    pub(crate) classic: Option<ClassicMetadata>,
+}
+
+/// What a member that speaks the classic protocol said when it joined.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ClassicMetadata {
+    pub(crate) session_timeout: Duration,
+    /// In the order of its preference; at least one. Their metadata is its subscription, the same in all.
+    pub(crate) protocols: Vec<Protocol>,
 }
 
 impl MemberMetadata {
@@ -41,6 +54,12 @@ impl MemberMetadata {
         ids.into_iter().flatten().map(String::len).sum::<usize>()
             + self.subscribed_topic_regex.len()
             + names.sum::<usize>()
+            + self.classic.as_ref().map_or(0, |classic| protocols_bytes(&classic.protocols))
+    }
+
+    /// How long it may be without a sign of life.
+    pub(super) fn session_timeout(&self, settings: &ConsumerSettings) -> Duration {
+        self.classic.as_ref().map_or(settings.session_timeout, |classic| classic.session_timeout)
     }
 
     /// Its regular expression, if it has one.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::assignment::Assignment;
 use super::assignor::Assignor;
-use super::member::{CurrentAssignment, MemberMetadata, MemberState};
+use super::member::{ClassicMetadata, CurrentAssignment, MemberMetadata, MemberState};
 use crate::groups::rows::{RowError, RowReader, RowWriter};
 
 /// The group; its item is empty.
@@ -23,8 +23,10 @@ pub(crate) const KIND_CONSUMER_TARGET: i16 = 4;
 /// What a member has.
 pub(crate) const KIND_CONSUMER_CURRENT: i16 = 5;
 
-/// The newest layout of each kind.
+/// The newest layout of each kind, but for what a member said.
 const VERSION: u8 = 0;
+/// What a member said that speaks the classic protocol: as version 0, and what it joined with.
+const MEMBER_VERSION_CLASSIC: u8 = 1;
 
 /// What is stored of the group itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,7 +58,7 @@ impl Epochs {
 
 impl MemberMetadata {
     pub(super) fn encode(&self) -> Bytes {
-        let mut row = RowWriter::new(VERSION);
+        let mut row = RowWriter::new(if self.classic.is_some() { MEMBER_VERSION_CLASSIC } else { VERSION });
         row.optional_string(self.instance_id.as_deref());
         row.optional_string(self.rack_id.as_deref());
         row.string(&self.client_id);
@@ -66,11 +68,15 @@ impl MemberMetadata {
         self.subscribed_topic_names.iter().for_each(|name| row.string(name));
         row.string(&self.subscribed_topic_regex);
         row.optional_string(self.server_assignor.map(Assignor::name));
+        if let Some(classic) = &self.classic {
+            row.duration(classic.session_timeout);
+            row.protocols(&classic.protocols);
+        }
         row.finish()
     }
 
     pub(super) fn decode(value: &[u8]) -> Result<Self, RowError> {
-        let (mut row, _) = RowReader::new(value, VERSION)?;
+        let (mut row, version) = RowReader::new(value, MEMBER_VERSION_CLASSIC)?;
         let mut member = Self {
             instance_id: row.optional_string()?,
             rack_id: row.optional_string()?,
@@ -85,6 +91,13 @@ impl MemberMetadata {
         member.subscribed_topic_regex = row.string()?;
         // One that this release does not know counts as none.
         member.server_assignor = row.optional_string()?.as_deref().and_then(Assignor::of_name);
+        if version == MEMBER_VERSION_CLASSIC {
+            let (session_timeout, protocols) = (row.duration()?, row.protocols()?);
+            if protocols.is_empty() {
+                return Err(RowError::Contradiction);
+            }
+            member.classic = Some(ClassicMetadata { session_timeout, protocols });
+        }
         row.end()?;
         Ok(member)
     }

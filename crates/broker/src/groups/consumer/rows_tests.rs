@@ -15,6 +15,7 @@ fn member() -> MemberMetadata {
         subscribed_topic_names: BTreeSet::from(["t".to_owned()]),
         subscribed_topic_regex: "x".to_owned(),
         server_assignor: Some(Assignor::Range),
+        classic: None,
     }
 }
 
@@ -69,7 +70,7 @@ fn what_is_damaged_is_refused() {
             assert!(!decodes(&row[..end]), "{kind}: {end} bytes");
         }
         assert!(!decodes(&[row, &b"x"[..]].concat()));
-        assert!(!decodes(&[&[1], &row[1..]].concat()), "a version that is not known");
+        assert!(!decodes(&[&[2], &row[1..]].concat()), "a version that is not known");
     }
     assert_eq!(
         Epochs::decode(&Epochs { group: 1, target: 2, metadata_hash: 0 }.encode()),
