@@ -2,8 +2,8 @@
 
 use stateright::Property;
 
-use crate::model::Protocol;
-use crate::state::{Fate, State, seen};
+use super::model::Protocol;
+use super::state::{Fate, State, seen};
 
 type Condition = fn(&Protocol, &State) -> bool;
 

@@ -2,8 +2,8 @@
 
 use stateright::{Model, Property};
 
-use crate::properties;
-use crate::state::{Agent, Attempt, Fate, Led, NONE, Range, Reply, Row, Slot, State, seen};
+use super::properties;
+use super::state::{Agent, Attempt, Fate, Led, NONE, Range, Reply, Row, Slot, State, seen};
 
 /// The rules of the protocol; each can be left out.
 #[derive(Clone, Copy, Debug)]
