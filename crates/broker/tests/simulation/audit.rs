@@ -98,10 +98,12 @@ async fn audit_range(world: &World, row: &RangeRow) -> Result<(), String> {
     if i64::try_from(size) != Ok(row.object_bytes) {
         return Err(format!("{size} bytes instead of {}", row.object_bytes));
     }
-    let place = u64::try_from(row.byte_start).expect("positive")..u64::try_from(row.byte_start + row.byte_len).expect("positive");
+    let place = u64::try_from(row.byte_start).expect("positive")
+        ..u64::try_from(row.byte_start + row.byte_len).expect("positive");
     let bytes = world.bucket.read_with(&row.object_key).range(place).await.map_err(|error| error.to_string())?;
     let batches = segment::verify_range(&bytes.to_bytes(), row.checksum).map_err(|error| error.to_string())?;
-    let (first, end) = (batches.first().map(|(header, _)| header.base_offset), batches.last().map(|(header, _)| header.next_offset()));
+    let (first, end) =
+        (batches.first().map(|(header, _)| header.base_offset), batches.last().map(|(header, _)| header.next_offset()));
     match (first, end) == (Some(row.base_offset), Some(row.next_offset)) {
         true => Ok(()),
         false => Err(format!("holds {first:?}..{end:?}")),

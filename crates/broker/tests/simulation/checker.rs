@@ -111,7 +111,10 @@ fn poll_order(facts: &Facts<'_>, found: &mut Found) {
                 for (offset, _) in records {
                     let wanted = next.insert((event.process, *key), offset + 1).unwrap_or(*offset);
                     if *offset < wanted {
-                        found.add("nonmonotonic-poll", format!("{}: {key:?}@{offset} after {}", event.process, wanted - 1));
+                        found.add(
+                            "nonmonotonic-poll",
+                            format!("{}: {key:?}@{offset} after {}", event.process, wanted - 1),
+                        );
                     } else if facts.any_between(*key, wanted, *offset) {
                         found.add("poll-skip", format!("{}: {key:?}@{offset}, expected {wanted}", event.process));
                     }
@@ -129,11 +132,8 @@ fn nonmonotonic_send(facts: &Facts<'_>, found: &mut Found) {
             acks.entry(key).or_default().add(event.ended, offset);
         }
     }
-    let mut placed: Vec<(&Written, i64)> = facts
-        .written
-        .values()
-        .filter_map(|written| Some((written, *facts.offsets(written).first()?)))
-        .collect();
+    let mut placed: Vec<(&Written, i64)> =
+        facts.written.values().filter_map(|written| Some((written, *facts.offsets(written).first()?))).collect();
     placed.sort_by_key(|(written, _)| written.value);
     let mut highest: BTreeMap<(Process, Key), i64> = BTreeMap::new();
     for (written, offset) in placed {
@@ -166,7 +166,8 @@ fn high_watermark_regress(facts: &Facts<'_>, found: &mut Found) {
         if let Op::End { key, offset } = event.op {
             let known = facts.end_before(key, event.began);
             if offset < known {
-                found.add("high-watermark-regress", format!("{key:?}: {offset} told {}, {known} before", event.process));
+                found
+                    .add("high-watermark-regress", format!("{key:?}: {offset} told {}, {known} before", event.process));
             }
         }
     }

@@ -173,7 +173,11 @@ fn a_later_send_at_a_lower_offset_is_found() {
 fn foreign_damaged_and_unsent_values_are_found() {
     test(|| {
         let mut history = History::new();
-        now(&mut history, 9, Op::Poll { key: K, records: vec![(0, None), (1, Some(value((0, 2), 1, 0))), (2, Some(v(7)))] });
+        now(
+            &mut history,
+            9,
+            Op::Poll { key: K, records: vec![(0, None), (1, Some(value((0, 2), 1, 0))), (2, Some(v(7)))] },
+        );
         found(&history, &["corrupt", "phantom", "wrong-key"]);
     });
 }

@@ -16,7 +16,9 @@ use metadata::{
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use segment::{LeaderEpoch, Offset, OrganizationId, PartitionIndex, PartitionKey, ProducerId, SessionId, TimestampMs, TopicId};
+use segment::{
+    LeaderEpoch, Offset, OrganizationId, PartitionIndex, PartitionKey, ProducerId, SessionId, TimestampMs, TopicId,
+};
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// A call that has no answer for so long is given up.

@@ -109,7 +109,9 @@ impl<'h> Facts<'h> {
                     self.ends.entry(*key).or_default().add(ended, last + 1);
                 }
             }
-            Op::End { key, offset } | Op::HighWatermark { key, offset } => self.ends.entry(*key).or_default().add(ended, *offset),
+            Op::End { key, offset } | Op::HighWatermark { key, offset } => {
+                self.ends.entry(*key).or_default().add(ended, *offset)
+            }
             Op::Start { key, offset } | Op::Delete { key, offset } => self.start(*key, *offset),
             _ => {}
         }
@@ -151,7 +153,9 @@ impl<'h> Facts<'h> {
             _ => None,
         });
         let finals = self.history.logs.iter().map(|(key, log)| (*key, &log.records));
-        polled.chain(finals).flat_map(|(key, records)| records.iter().map(move |(offset, value)| (key, *offset, *value)))
+        polled
+            .chain(finals)
+            .flat_map(|(key, records)| records.iter().map(move |(offset, value)| (key, *offset, *value)))
     }
 
     /// How long a partition was known to be before a moment.

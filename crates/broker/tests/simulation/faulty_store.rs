@@ -30,11 +30,7 @@ const CUT_POLL: Duration = Duration::from_millis(20);
 
 impl Faults {
     pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            rng: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))),
-            cut_until: Arc::default(),
-            calm: Arc::default(),
-        }
+        Self { rng: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))), cut_until: Arc::default(), calm: Arc::default() }
     }
 
     /// The same faults on the way of another agent.

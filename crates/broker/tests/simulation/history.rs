@@ -101,6 +101,8 @@ pub(crate) struct History {
     count: u64,
     hasher: DefaultHasher,
     pub(crate) events: Vec<Event>,
+    /// Attempts to send that were not answered yet.
+    sending: BTreeMap<Value, (Process, Moment)>,
     /// Producers whose values are never there twice.
     pub(crate) idempotent: BTreeSet<Process>,
     /// Topics of which nothing is ever deleted are whole; others lose their beginning.
@@ -116,6 +118,7 @@ impl History {
             count: 0,
             hasher: DefaultHasher::new(),
             events: Vec::new(),
+            sending: BTreeMap::new(),
             idempotent: BTreeSet::new(),
             logs: BTreeMap::new(),
             noted: Vec::new(),
@@ -128,8 +131,26 @@ impl History {
         Moment(ms << COUNT_BITS | self.count)
     }
 
+    /// An attempt to send begins; `record` ends it.
+    pub(crate) fn begin_send(&mut self, process: Process, value: Value) -> Moment {
+        let began = self.now();
+        self.sending.insert(value, (process, began));
+        began
+    }
+
+    /// Nobody will hear what became of attempts that were not answered.
+    pub(crate) fn end(&mut self) {
+        for (value, (process, began)) in std::mem::take(&mut self.sending) {
+            let (key, outcome) = (key_of(value), Outcome::Info);
+            self.record(process, began, Op::Send { key, value, outcome, offset: -1 });
+        }
+    }
+
     pub(crate) fn record(&mut self, process: Process, began: Moment, op: Op) {
         let ended = self.now();
+        if let Op::Send { value, .. } = op {
+            self.sending.remove(&value);
+        }
         (process, began, ended, &op).hash(&mut self.hasher);
         self.events.push(Event { process, began, ended, op });
     }

@@ -28,7 +28,7 @@ use run::Counts;
 use tokio::time::Instant;
 
 /// Seeds of an ordinary run; a build without optimization is ten times slower.
-const SEEDS: u64 = if cfg!(debug_assertions) { 8 } else { 200 };
+const SEEDS: u64 = if cfg!(debug_assertions) { 2 } else { 200 };
 /// Seeds beyond the usual ones that found something.
 const KEPT_SEEDS: [u64; 0] = [];
 

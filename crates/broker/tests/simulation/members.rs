@@ -56,7 +56,8 @@ impl Member {
 
     /// Another coordinator is to be found, if this says so.
     pub(crate) fn heard(&mut self, error: Option<GroupError>) {
-        let is_elsewhere = matches!(error, None | Some(GroupError::NotCoordinator | GroupError::CoordinatorNotAvailable));
+        let is_elsewhere =
+            matches!(error, None | Some(GroupError::NotCoordinator | GroupError::CoordinatorNotAvailable));
         if is_elsewhere {
             self.forget_coordinator();
         }
@@ -89,7 +90,11 @@ impl Member {
             }
         };
         for (key, found) in keys.iter().zip(&fetched) {
-            world.record(self.client.process, began, Op::Committed { group: self.group, key: *key, offset: found.offset });
+            world.record(
+                self.client.process,
+                began,
+                Op::Committed { group: self.group, key: *key, offset: found.offset },
+            );
             let position = found.offset.max(0);
             self.positions.insert(*key, position);
             world.record(self.client.process, began, Op::Assign { key: *key, offset: position });
@@ -135,7 +140,8 @@ impl Member {
             knows_new_errors: true,
             partitions: offsets.iter().map(to_commit).collect(),
         };
-        let patience = Duration::from_millis(if self.client.roll(0.05) { self.client.rng.random_range(0..10) } else { 4_000 });
+        let patience =
+            Duration::from_millis(if self.client.roll(0.05) { self.client.rng.random_range(0..10) } else { 4_000 });
         let commit = timeout(patience, agent.broker.commit_offsets(ORG, commit));
         let answer = self.client.call(&agent, commit).await.and_then(Result::ok);
         let refused = answer.as_ref().and_then(|answer| answer.as_ref().err().copied());

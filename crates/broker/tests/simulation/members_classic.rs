@@ -88,7 +88,8 @@ impl Member {
     }
 
     async fn took(&mut self, assigned: &Bytes, began: Moment) {
-        let keys: Vec<_> = kept_keys().into_iter().filter(|key| assigned.contains(&u8::try_from(key.1).expect("few"))).collect();
+        let keys: Vec<_> =
+            kept_keys().into_iter().filter(|key| assigned.contains(&u8::try_from(key.1).expect("few"))).collect();
         for key in &keys {
             self.positions.insert(*key, 0);
         }
@@ -174,7 +175,8 @@ impl Member {
 /// From the leader: who gets what, in turns. A partition is one byte.
 fn shares(joined: &Joined) -> Vec<(String, Bytes)> {
     let count = joined.members.len();
-    let share = |at: usize| kept_keys().into_iter().skip(at).step_by(count).map(|key| u8::try_from(key.1).expect("few"));
+    let share =
+        |at: usize| kept_keys().into_iter().skip(at).step_by(count).map(|key| u8::try_from(key.1).expect("few"));
     let members = joined.members.iter().enumerate();
     members.map(|(at, member)| (member.member_id.clone(), share(at).collect::<Vec<u8>>().into())).collect()
 }

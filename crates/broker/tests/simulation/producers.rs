@@ -46,7 +46,13 @@ fn outcome(result: Option<&Result<Appended, AppendError>>) -> (Outcome, i64) {
 }
 
 impl Client {
-    fn sent(&mut self, key: Key, value: Value, began: Moment, result: Option<&Result<Appended, AppendError>>) -> Outcome {
+    fn sent(
+        &mut self,
+        key: Key,
+        value: Value,
+        began: Moment,
+        result: Option<&Result<Appended, AppendError>>,
+    ) -> Outcome {
         let (outcome, offset) = outcome(result);
         match outcome {
             Outcome::Ok => drop(self.world.last_acks.lock().insert(self.process, Instant::now())),
@@ -58,7 +64,7 @@ impl Client {
 
     /// Sends a value, and sometimes hangs up before it is answered.
     async fn send_once(&mut self, key: Key, value: Value) {
-        let began = self.world.now();
+        let began = self.world.history.lock().begin_send(self.process, value);
         let agent = self.leader(key);
         let request = request(&self.world, key, batch(value, agent.broker.now_ms(), None));
         let patience = match self.roll(0.03) {
@@ -125,7 +131,7 @@ async fn send_window(client: &mut Client, key: Key, left: &mut VecDeque<u32>, in
     let mut sent = Vec::new();
     for sequence in left.iter().copied().take(in_flight).collect::<Vec<_>>() {
         let value = value(key, client.process, sequence);
-        let began = client.world.now();
+        let began = client.world.history.lock().begin_send(client.process, value);
         let batch = batch(value, agent.broker.now_ms(), Some((i64::from(client.process), sequence)));
         let request = request(&client.world, key, batch);
         let placed = client.call(&agent, timeout(DELIVERY, agent.broker.append(request))).await.and_then(Result::ok);

@@ -22,7 +22,7 @@ const TROUBLED: Duration = Duration::from_secs(30);
 /// Until when all is led once everything has healed.
 const LED_WITHIN: Duration = Duration::from_secs(20);
 /// How long all goes well before producers stop.
-const CALM: Duration = Duration::from_secs(15);
+const CALM: Duration = Duration::from_secs(25);
 /// A producer without an ack for so long, while all goes well, is stuck.
 const ACK_WITHIN: Duration = Duration::from_secs(10);
 /// How long what was sent may still be on its way to its readers.
@@ -90,6 +90,7 @@ pub(crate) async fn simulate(seed: u64, bug: Option<Bug>) -> Ran {
         }
     }
     crowd.disperse();
+    world.history.lock().end();
     let last = world.end_all().await;
     audit::audit(&world, &last).await;
     let history = world.history.lock();
@@ -157,7 +158,10 @@ async fn live(world: &Arc<World>, crowd: &mut Crowd) {
     for process in &crowd.steady {
         let last = world.last_acks.lock().get(process).copied();
         if last.is_none_or(|last| last.elapsed() > ACK_WITHIN) {
-            world.history.lock().note("no-acks", format!("producer {process}: last {:?} ago", last.map(|last| last.elapsed())));
+            world
+                .history
+                .lock()
+                .note("no-acks", format!("producer {process}: last {:?} ago", last.map(|last| last.elapsed())));
         }
     }
     world.enter(Phase::Draining);
@@ -225,7 +229,9 @@ fn groups_done(world: &World) -> Result<(), String> {
             let end = acked_end(world, key);
             let history = world.history.lock();
             let committed = history.events.iter().filter_map(|event| match event.op {
-                Op::Commit { group: of, key: at, offset, outcome: Outcome::Ok } if (of, at) == (group, key) => Some(offset),
+                Op::Commit { group: of, key: at, offset, outcome: Outcome::Ok } if (of, at) == (group, key) => {
+                    Some(offset)
+                }
                 _ => None,
             });
             let committed = committed.max();

@@ -20,7 +20,7 @@ fn is_caught(bug: Bug) {
             continue;
         }
         let kinds: BTreeSet<_> = ran.anomalies.iter().map(|anomaly| anomaly.kind).collect();
-        println!("{bug:?}: seed {seed}, {} s: {kinds:?}", simulated_ms / 1_000);
+        eprintln!("{bug:?}: seed {seed}, {} s: {kinds:?}", simulated_ms / 1_000);
         let clean = run(seed, None);
         assert!(clean.anomalies.is_empty(), "without the bug, seed {seed}: {:?}", clean.anomalies);
         return;
@@ -29,46 +29,55 @@ fn is_caught(bug: Bug) {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow without optimization")]
 fn no_epoch_check_is_caught() {
     is_caught(Bug::OfStore(metadata::SeededBug::NoEpochCheck));
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow without optimization")]
 fn an_ambiguous_commit_resolved_by_a_look_up_is_caught() {
     is_caught(Bug::OfStore(metadata::SeededBug::LookUpInsteadOfTombstone));
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow without optimization")]
 fn garbage_without_a_claim_is_caught() {
     is_caught(Bug::OfStore(metadata::SeededBug::GarbageWithoutClaim));
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow without optimization")]
 fn an_ack_before_the_commit_is_caught() {
     is_caught(Bug::OfBroker(broker::SeededBug::AckBeforeCommit));
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow without optimization")]
 fn no_dedupe_is_caught() {
     is_caught(Bug::OfBroker(broker::SeededBug::NoDedupe));
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow without optimization")]
 fn out_of_range_from_a_cache_is_caught() {
     is_caught(Bug::OfBroker(broker::SeededBug::OutOfRangeFromCache));
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow without optimization")]
 fn a_high_watermark_before_the_commit_is_caught() {
     is_caught(Bug::OfBroker(broker::SeededBug::HighWatermarkBeforeCommit));
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow without optimization")]
 fn a_reordered_lane_is_caught() {
     is_caught(Bug::OfBroker(broker::SeededBug::LaneReorder));
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow without optimization")]
 fn a_sequence_that_advances_on_failure_is_caught() {
     is_caught(Bug::OfBroker(broker::SeededBug::SequenceAdvancedOnFailure));
 }

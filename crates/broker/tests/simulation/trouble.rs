@@ -43,7 +43,9 @@ pub(crate) async fn trouble(world: Arc<World>, end: Instant) {
                 let _ = timeout(Duration::from_secs(5), doubting.broker.peer_vanished(doubted)).await;
             }
             77..86 => world.agent(number).way.cut(Instant::now() + Duration::from_millis(rng.random_range(500..6_000))),
-            86..96 => world.agent(number).database.cut(Instant::now() + Duration::from_millis(rng.random_range(200..7_000))),
+            86..96 => {
+                world.agent(number).database.cut(Instant::now() + Duration::from_millis(rng.random_range(200..7_000)))
+            }
             _ => {
                 world.metadata.set_unavailable(true);
                 sleep(Duration::from_millis(rng.random_range(100..3_000))).await;

@@ -162,7 +162,9 @@ impl MemoryStore {
                 result
             }
             Some(FailPoint::NotCommitted) => Err(StoreError::NotCommitted("simulated failure".into())),
-            Some(FailPoint::DroppedReplyLost | FailPoint::LandsLate) => Err(StoreError::Unknown("simulated lost reply".into())),
+            Some(FailPoint::DroppedReplyLost | FailPoint::LandsLate) => {
+                Err(StoreError::Unknown("simulated lost reply".into()))
+            }
             Some(FailPoint::CommittedReplyLost) => {
                 apply(&mut state)?;
                 self.announce(&state);
