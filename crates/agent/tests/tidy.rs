@@ -153,6 +153,19 @@ fn documents_and_code_name_the_same_invariants() {
     assert_eq!(documented, named, "left: ARCHITECTURE.md, right: crates/broker/src");
 }
 
+#[test]
+fn no_agent_can_have_a_seeded_bug() {
+    let fronts = ["crates/agent/src/", "crates/kafka-gateway/src/", "crates/grpc-gateway/src/"];
+    let mut named = Vec::new();
+    for file in Tree::read().files {
+        let text = file.text.to_lowercase().replace('_', "");
+        if fronts.iter().any(|front| file.name.starts_with(front)) && text.contains("seededbug") {
+            named.push(format!("{}: names the seeded bugs, which are for tests alone", file.name));
+        }
+    }
+    assert_none(named);
+}
+
 fn assert_none(offenders: impl IntoIterator<Item = impl ToString>) {
     let lines: Vec<String> = offenders.into_iter().map(|line| line.to_string()).collect();
     assert!(lines.is_empty(), "\n{}\n", lines.join("\n"));

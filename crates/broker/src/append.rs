@@ -105,7 +105,7 @@ impl Broker {
         self.metrics().append(u64::try_from(checked.header.record_count).unwrap_or(0), bytes);
         let candidate = Box::new(Candidate {
             batch: checked.batch,
-            header: checked.header,
+            header: self.known_by(checked.header),
             expected_base_offset: request.expected_base_offset,
             log_append_time: found.log_config.log_append_time,
             permit: request.permit,
@@ -119,7 +119,7 @@ impl Broker {
         };
         Ok(PendingAppend {
             proposed_base_offset,
-            answer: placed.answer,
+            answer: self.answer(proposed_base_offset, placed.answer),
             deadline,
             started,
             bytes,

@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
 use crate::reader::cold::ColdReader;
 use crate::replica::Replicas;
+use crate::seeded_bugs::SeededBug;
 use crate::session::bucket;
 use crate::session::coordinator::RoundRequest;
 use crate::session::hand_over::has_to_give;
@@ -117,6 +118,22 @@ impl Broker {
         metrics: Arc<Metrics>,
         seed: u64,
     ) -> Result<Self, StartError> {
+        Self::start_with_seeded_bug(settings, metadata, store, metrics, seed, None).await
+    }
+
+    /// The same, perhaps with a bug that a test is to see.
+    ///
+    /// # Errors
+    /// As `start`.
+    #[doc(hidden)]
+    pub async fn start_with_seeded_bug(
+        settings: BrokerSettings,
+        metadata: Arc<dyn MetadataStore>,
+        store: Operator,
+        metrics: Arc<Metrics>,
+        seed: u64,
+        bug: Option<SeededBug>,
+    ) -> Result<Self, StartError> {
         let mut rng = StdRng::seed_from_u64(seed);
         let cluster = metadata.cluster().await?;
         bucket::check_cluster(&store, &cluster).await?;
@@ -127,7 +144,9 @@ impl Broker {
             LaneIdentity { cluster_id: cluster.cluster_id, session: opened.session, next_sequence: 0, rng: lane_rng };
         let queue_bytes = settings.memory_bytes / 16;
         let cache = DiskCache::open(settings.cache.as_ref(), cluster.cluster_id, queue_bytes, &metrics).await;
-        let shared = Shared::new(settings, metadata, store, cache, metrics, cluster.cluster_id, &opened);
+        let mut shared = Shared::new(settings, metadata, store, cache, metrics, cluster.cluster_id, &opened);
+        shared.seeded_bug = bug;
+        *shared.pool.seeded_bug.lock() = bug;
         let (rounds, requests) = mpsc::channel(ROUND_REQUESTS_MAX);
         let mut coordinator = shared.coordinator(requests);
         coordinator.round().await?;
@@ -367,6 +386,10 @@ impl Broker {
         {
             tracing::warn!(%error, "lane progress could not be noted in the bucket");
         }
+    }
+
+    pub(crate) fn seeded_bug(&self) -> Option<SeededBug> {
+        self.0.shared.seeded_bug
     }
 
     pub(crate) fn settings(&self) -> &BrokerSettings {

@@ -18,6 +18,7 @@ use crate::memory_budget::MemoryPermit;
 use crate::reader::ReadBatch;
 use crate::reader::cold::{ColdAnswer, ColdError, ColdRead, Turn};
 use crate::replica::Replica;
+use crate::seeded_bugs::SeededBug;
 use crate::waiters::Waiters;
 use crate::writer::partition::Partition;
 
@@ -358,7 +359,7 @@ impl Broker {
             let state = partition.state.lock();
             let read = PartitionRead {
                 batches: Vec::new(),
-                high_watermark: state.high_watermark(),
+                high_watermark: self.high_watermark(&state),
                 log_start_offset: state.log_start_offset(),
                 diverging: None,
                 preferred_read_replica,
@@ -494,6 +495,7 @@ impl Broker {
         log_start_offset: Offset,
     ) -> FetchError {
         match self.confirm_leases(&[partition.key]).await {
+            _ if self.has(SeededBug::OutOfRangeFromCache) => FetchError::OffsetOutOfRange { log_start_offset },
             Ok(epochs) if epochs.first() == Some(&Some(leader_epoch)) => {
                 FetchError::OffsetOutOfRange { log_start_offset }
             }

@@ -21,6 +21,7 @@ mod metrics;
 mod producer_ids;
 mod reader;
 mod replica;
+mod seeded_bugs;
 mod session;
 mod settings;
 mod shared;
@@ -41,6 +42,8 @@ pub use maintenance::{DeleteRecordsError, LOG_DIR};
 pub use memory_budget::{MemoryBudget, MemoryPermit};
 pub use metrics::{FrontEnd, Metrics};
 pub use replica::{Feed, PartitionId, Progress};
+#[doc(hidden)]
+pub use seeded_bugs::SeededBug;
 pub use settings::{BrokerSettings, ConsumerBounds, ConsumerSettings, GroupSettings, MigrationPolicy, StopPoint};
 pub use topic_config::{ConfigChange, ConfigChanges};
 pub use topics::{ConfigEntry, ConfigSource, ConfigSynonym, ConfigType, CreateTopic, PartitionView, Topic, TopicError};

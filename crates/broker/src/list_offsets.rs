@@ -141,7 +141,7 @@ impl Broker {
         let leader_epoch = check_leader(partition, wanted.current_leader_epoch, confirmed)?;
         let (log_start_offset, high_watermark) = {
             let state = partition.state.lock();
-            (state.log_start_offset(), state.high_watermark())
+            (state.log_start_offset(), self.high_watermark(&state))
         };
         match wanted.spec {
             OffsetSpec::Latest => Ok(ListedOffset { offset: high_watermark, timestamp: -1, leader_epoch }),

@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::reader::cold::{ColdMemory, ColdReader};
 use crate::reader::tail::TailBudget;
 use crate::replica::Replicas;
+use crate::seeded_bugs::SeededBug;
 use crate::session::coordinator::{Coordinator, RoundRequest};
 use crate::session::deaths::Deaths;
 use crate::session::garbage::Collector;
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     /// Highest committed lane sequence, -1 before the first.
     pub(crate) committed_through: Arc<AtomicI64>,
     pub(crate) progress: Arc<LaneProgress>,
+    pub(crate) seeded_bug: Option<SeededBug>,
 }
 
 /// What rewrite and compaction share.
@@ -82,6 +84,7 @@ impl Shared {
             store,
             cache,
             metrics,
+            seeded_bug: None,
         }
     }
 
@@ -101,6 +104,7 @@ impl Shared {
             committed_through: Arc::clone(&self.committed_through),
             progress: Arc::clone(&self.progress),
             stop_passes: AtomicUsize::new(0),
+            seeded_bug: self.seeded_bug,
         })
     }
 

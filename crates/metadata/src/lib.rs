@@ -10,6 +10,7 @@ mod error;
 mod log_changes;
 mod memory;
 mod postgres;
+mod seeded_bugs;
 mod segments;
 mod sessions;
 mod sqlite;
@@ -25,6 +26,8 @@ pub use log_changes::{
 };
 pub use memory::{FailPoint, MemoryStore};
 pub use postgres::{PostgresOpenError, PostgresOptions, PostgresStore};
+#[doc(hidden)]
+pub use seeded_bugs::SeededBug;
 pub use segments::{
     Claim, CommitOutcome, CommittedRange, FoundObject, LastSegment, ProducerHistory, RangeCommit, RangeOutcome,
     RangeRow, Resolution, SegmentCommit, SegmentRef, Segments,

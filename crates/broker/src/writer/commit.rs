@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::flush::{Lane, Upload};
 use super::segment_plan::{PlannedRange, PlannedSegment};
 use crate::append::AppendError;
+use crate::seeded_bugs::SeededBug;
 use crate::settings::StopPoint;
 
 /// Segments in one commit, at most.
@@ -112,6 +113,9 @@ impl Lane {
         segments.retain(|segment| !segment.ranges.is_empty());
         if segments.is_empty() {
             return false;
+        }
+        if self.seeded_bug == Some(SeededBug::LaneReorder) {
+            segments.reverse();
         }
         let mut seen = BTreeSet::new();
         let commits: Vec<_> =

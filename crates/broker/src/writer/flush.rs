@@ -29,6 +29,7 @@ use crate::costs::{Purpose, charge};
 use crate::limits::FLUSH_FULL_BYTES;
 use crate::metrics::Metrics;
 use crate::reader::tail::TailBudget;
+use crate::seeded_bugs::SeededBug;
 use crate::session::SessionStatus;
 use crate::settings::BrokerSettings;
 
@@ -54,6 +55,7 @@ pub(crate) struct Lane {
     pub(crate) progress: Arc<LaneProgress>,
     /// Passes of the stop point, for tests.
     pub(crate) stop_passes: AtomicUsize,
+    pub(crate) seeded_bug: Option<SeededBug>,
 }
 
 /// A segment whose upload is under way.

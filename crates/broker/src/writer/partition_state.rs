@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use super::producer_state::{Interrupted, ProducerState, SequenceVerdict, remember};
 use crate::append::{AppendError, Appended, Receipt};
 use crate::memory_budget::MemoryPermit;
+use crate::seeded_bugs::SeededBug;
 
 /// Where an append's answer goes.
 pub(crate) type Answer = oneshot::Sender<Result<Appended, AppendError>>;
@@ -145,6 +146,7 @@ pub(crate) struct PartitionState {
     closed: Option<AppendError>,
     /// See `is_paused`.
     paused: bool,
+    pub(crate) seeded_bug: Option<SeededBug>,
 }
 
 impl PartitionState {
@@ -170,6 +172,7 @@ impl PartitionState {
             last_failure: AppendError::NotLeader,
             closed: None,
             paused: false,
+            seeded_bug: None,
         }
     }
 
@@ -193,6 +196,11 @@ impl PartitionState {
 
     pub(crate) fn high_watermark(&self) -> Offset {
         self.high_watermark
+    }
+
+    /// First offset after everything in line.
+    pub(crate) fn end(&self) -> Offset {
+        self.end
     }
 
     pub(crate) fn log_start_offset(&self) -> Offset {
@@ -417,7 +425,9 @@ impl PartitionState {
     /// to be gathered.
     pub(crate) fn fail(&mut self, error: &AppendError) -> (usize, Answers) {
         let waiting = self.line.iter().skip(self.gathered).map(|in_line| in_line.header.total_bytes()).sum();
-        self.producers.drop_pending(self.line.iter().map(|in_line| (&in_line.header, in_line.append_time)));
+        if self.seeded_bug != Some(SeededBug::SequenceAdvancedOnFailure) {
+            self.producers.drop_pending(self.line.iter().map(|in_line| (&in_line.header, in_line.append_time)));
+        }
         self.last_failure = error.clone();
         let mut answers = Answers::default();
         for in_line in self.line.drain(..) {

@@ -21,6 +21,7 @@ use super::producer_state::Interrupted;
 use crate::append::AppendError;
 use crate::clock::Clock;
 use crate::limits::FLUSH_FULL_BYTES;
+use crate::seeded_bugs::SeededBug;
 
 /// Partitions with something to flush, oldest first.
 #[derive(Debug, Default)]
@@ -48,6 +49,7 @@ pub(crate) struct WriterPool {
     flush_bytes: usize,
     /// Tells the lane that something waits, or that an upload ended.
     pub(crate) changed: Notify,
+    pub(crate) seeded_bug: Mutex<Option<SeededBug>>,
 }
 
 impl WriterPool {
@@ -62,6 +64,7 @@ impl WriterPool {
             draining: AtomicBool::new(false),
             hurrying: AtomicUsize::new(0),
             changed: Notify::new(),
+            seeded_bug: Mutex::default(),
         }
     }
 
@@ -73,7 +76,9 @@ impl WriterPool {
             let topic = led.entry(lease.key.topic_id).or_default();
             topic.entry(lease.key.partition).or_insert_with(|| {
                 let inherited = self.interrupted.lock().remove(&(lease.key.topic_id, lease.key.partition));
-                Arc::new(Partition::new(lease, inherited.unwrap_or_default()))
+                let partition = Partition::new(lease, inherited.unwrap_or_default());
+                partition.state.lock().seeded_bug = *self.seeded_bug.lock();
+                Arc::new(partition)
             });
         }
     }

@@ -1,14 +1,15 @@
-//! An object store with seeded faults: latency, writes that fail before they are applied, and writes that are applied
-//! although their answer is an error; and for one agent at a time, a way that is cut.
+//! An object store with seeded faults: latency, reads that fail, writes that fail before they are applied, and writes that are
+//! applied although their answer is an error; and for one agent at a time, a way that is cut.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use opendal::raw::{
-    Layer, OpCopy, OpCreateDir, OpList, OpPresign, OpRead, OpRename, OpStat, OpWrite, RpCreateDir, RpPresign, RpRename,
-    RpStat, Service, ServiceInfo, Servicer, oio,
+    Layer, OpCopy, OpCreateDir, OpList, OpPresign, OpRead, OpRename, OpStat, OpWrite, RpCreateDir, RpPresign, RpRead,
+    RpRename, RpStat, Service, ServiceInfo, Servicer, oio,
 };
-use opendal::{Buffer, Capability, Error, ErrorKind, Metadata, OperationContext, Result};
+use opendal::{Buffer, BytesRange, Capability, Error, ErrorKind, Metadata, OperationContext, Result};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -20,6 +21,8 @@ pub(crate) struct Faults {
     rng: Arc<Mutex<StdRng>>,
     /// Until when nothing that is written comes through.
     cut_until: Arc<Mutex<Option<Instant>>>,
+    /// Nothing fails any more, on anybody's way.
+    calm: Arc<AtomicBool>,
 }
 
 /// Pause between two looks at whether a way is still cut.
@@ -27,12 +30,24 @@ const CUT_POLL: Duration = Duration::from_millis(20);
 
 impl Faults {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { rng: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))), cut_until: Arc::default() }
+        Self { rng: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))), cut_until: Arc::default(), calm: Arc::default() }
     }
 
     /// The same faults on the way of another agent.
     pub(crate) fn of_another(&self) -> Self {
-        Self { rng: Arc::clone(&self.rng), cut_until: Arc::default() }
+        Self { rng: Arc::clone(&self.rng), cut_until: Arc::default(), calm: Arc::clone(&self.calm) }
+    }
+
+    /// From now on nothing fails, on no way of this seed.
+    pub(crate) fn calm_down(&self) {
+        self.calm.store(true, Ordering::SeqCst);
+    }
+
+    /// How long a request takes, and a number from 0 to 99 that says how it ends.
+    fn roll(&self) -> (Duration, u32) {
+        let mut rng = self.rng.lock();
+        let (latency, fate) = (Duration::from_micros(rng.random_range(100..30_000)), rng.random_range(0..100));
+        (latency, if self.calm.load(Ordering::SeqCst) { 99 } else { fate })
     }
 
     /// Cuts this agent off from the store.
@@ -64,7 +79,7 @@ struct FaultyStore {
 }
 
 impl Service for FaultyStore {
-    type Reader = oio::Reader;
+    type Reader = FaultyReader;
     type Writer = FaultyWriter;
     type Lister = oio::Lister;
     type Deleter = oio::Deleter;
@@ -88,7 +103,8 @@ impl Service for FaultyStore {
     }
 
     fn read(&self, context: &OperationContext, path: &str, arguments: OpRead) -> Result<Self::Reader> {
-        self.inner.read(context, path, arguments)
+        let inner = self.inner.read(context, path, arguments)?;
+        Ok(FaultyReader { inner, faults: self.faults.clone(), is_faulty: path.starts_with("org-") })
     }
 
     fn write(&self, context: &OperationContext, path: &str, arguments: OpWrite) -> Result<Self::Writer> {
@@ -115,6 +131,42 @@ impl Service for FaultyStore {
 
     async fn presign(&self, context: &OperationContext, path: &str, arguments: OpPresign) -> Result<RpPresign> {
         self.inner.presign(context, path, arguments).await
+    }
+}
+
+struct FaultyReader {
+    inner: oio::Reader,
+    faults: Faults,
+    is_faulty: bool,
+}
+
+impl FaultyReader {
+    async fn may_fail(&self) -> Result<()> {
+        if !self.is_faulty {
+            return Ok(());
+        }
+        let (latency, fate) = self.faults.roll();
+        tokio::time::sleep(latency / 4).await;
+        let is_cut = self.faults.is_cut();
+        while self.faults.is_cut() {
+            tokio::time::sleep(CUT_POLL).await;
+        }
+        match is_cut || fate < 2 {
+            true => Err(Error::new(ErrorKind::Unexpected, "simulated: not read")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl oio::Read for FaultyReader {
+    async fn open(&self, range: BytesRange) -> Result<(RpRead, Box<dyn oio::ReadStreamDyn>)> {
+        self.may_fail().await?;
+        self.inner.open(range).await
+    }
+
+    async fn read(&self, range: BytesRange) -> Result<(RpRead, Buffer)> {
+        self.may_fail().await?;
+        self.inner.read(range).await
     }
 }
 
@@ -150,10 +202,7 @@ impl oio::Write for FaultyWriter {
         if !self.is_faulty {
             return self.inner.close().await;
         }
-        let (latency, fate) = {
-            let mut rng = self.faults.rng.lock();
-            (Duration::from_micros(rng.random_range(100..30_000)), rng.random_range(0..100))
-        };
+        let (latency, fate) = self.faults.roll();
         tokio::time::sleep(latency).await;
         if self.faults.is_cut() {
             return self.lose().await;

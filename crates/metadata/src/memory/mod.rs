@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use tokio::sync::watch;
 
-use crate::{CoordinatorKey, LaneReport, Registration, StoreError, TopicRow};
+use crate::{CoordinatorKey, LaneReport, Registration, SeededBug, SegmentCommit, StoreError, TopicRow};
 
 /// How the next segment commit, resolution, change of a log, write of coordinators, hand-over or fence goes wrong; see [`MemoryStore::fail_next`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,9 @@ pub enum FailPoint {
     CommittedReplyLost,
     /// It does not happen, and the caller is told `Unknown`.
     DroppedReplyLost,
+    /// The caller is told `Unknown`; a segment commit happens only when [`MemoryStore::land_late_commits`] is called, anything
+    /// else never.
+    LandsLate,
 }
 
 /// A metadata store in memory, with faults on demand.
@@ -56,6 +59,8 @@ struct Faults {
     unavailable: bool,
     /// Sessions whose connection for commits is away.
     cannot_commit: BTreeSet<SessionId>,
+    /// Segment commits that are still on their way.
+    late: Vec<(SessionId, Vec<SegmentCommit>)>,
 }
 
 impl MemoryStore {
@@ -91,6 +96,24 @@ impl MemoryStore {
         } else {
             sessions.remove(&session)
         };
+    }
+
+    /// One with a bug, to prove that it is seen.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_seeded_bug(self, bug: SeededBug) -> Self {
+        self.state.lock().seeded_bug = Some(bug);
+        self
+    }
+
+    /// Lets the segment commits arrive that a fail point held up; how many ranges of theirs were accepted.
+    pub fn land_late_commits(&self) -> usize {
+        let late = std::mem::take(&mut self.faults.lock().late);
+        let mut state = self.state.lock();
+        let now = (self.clock)();
+        let landed = late.iter().filter_map(|(session, segments)| state.commit_segments(*session, segments, now).ok());
+        let outcomes = landed.flat_map(|landed| landed.segments).flatten();
+        outcomes.filter(|outcome| *outcome == crate::RangeOutcome::Accepted).count()
     }
 
     /// Begins a transaction: the state under its lock, unless the store is unavailable.
@@ -139,7 +162,9 @@ impl MemoryStore {
                 result
             }
             Some(FailPoint::NotCommitted) => Err(StoreError::NotCommitted("simulated failure".into())),
-            Some(FailPoint::DroppedReplyLost) => Err(StoreError::Unknown("simulated lost reply".into())),
+            Some(FailPoint::DroppedReplyLost | FailPoint::LandsLate) => {
+                Err(StoreError::Unknown("simulated lost reply".into()))
+            }
             Some(FailPoint::CommittedReplyLost) => {
                 apply(&mut state)?;
                 self.announce(&state);
@@ -171,6 +196,7 @@ struct State {
     snapshots: BTreeMap<(PartitionKey, Offset), bytes::Bytes>,
     coordinator_rows: BTreeMap<PartitionKey, BTreeMap<CoordinatorKey, bytes::Bytes>>,
     next_producer_id: ProducerId,
+    seeded_bug: Option<SeededBug>,
 }
 
 struct Topic {
@@ -238,6 +264,10 @@ struct Range {
 impl State {
     fn is_active(&self, session: SessionId) -> bool {
         self.sessions.get(&session).is_some_and(|s| s.active)
+    }
+
+    fn has(&self, bug: SeededBug) -> bool {
+        self.seeded_bug == Some(bug)
     }
 
     fn require_active(&self, session: SessionId) -> Result<(), StoreError> {

@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use segment::{LaneSequence, Offset, PartitionKey, REWRITE_SEQUENCE_BASE, SessionId, TimestampMs};
 
-use super::{Kind, MemoryStore, Range, Segment, Slot, State};
+use super::{FailPoint, Kind, MemoryStore, Range, Segment, Slot, State};
 use crate::{
     Claim, CommitOutcome, CommittedRange, FoundObject, LastSegment, ProducerHistory, RangeCommit, RangeOutcome,
-    RangeRow, Resolution, SNAPSHOTS_KEPT, SegmentCommit, SegmentRef, Segments, StoreError,
+    RangeRow, Resolution, SNAPSHOTS_KEPT, SeededBug, SegmentCommit, SegmentRef, Segments, StoreError,
 };
 
 #[async_trait]
@@ -20,11 +20,8 @@ impl Segments for MemoryStore {
         segments: &[SegmentCommit],
     ) -> Result<CommitOutcome, StoreError> {
         let now = (self.clock)();
-        self.run_commit_of(session, |state| {
-            state.require_active(session)?;
-            let segments = segments.iter().map(|segment| state.commit_segment(session, segment, now)).collect();
-            Ok(CommitOutcome { segments })
-        })
+        self.hold_up(session, segments);
+        self.run_commit_of(session, |state| state.commit_segments(session, segments, now))
     }
 
     async fn resolve_commit(&self, session: SessionId, segments: &[SegmentRef]) -> Result<Vec<Resolution>, StoreError> {
@@ -130,7 +127,31 @@ impl Segments for MemoryStore {
     }
 }
 
+impl MemoryStore {
+    /// Keeps a commit whose turn it is to land late.
+    fn hold_up(&self, session: SessionId, segments: &[SegmentCommit]) {
+        let mut faults = self.faults.lock();
+        if faults.next.front() == Some(&FailPoint::LandsLate) && !faults.unavailable {
+            faults.late.push((session, segments.to_vec()));
+        }
+    }
+}
+
 impl State {
+    /// See `commit_segments` of the trait.
+    pub(super) fn commit_segments(
+        &mut self,
+        session: SessionId,
+        segments: &[SegmentCommit],
+        now: TimestampMs,
+    ) -> Result<CommitOutcome, StoreError> {
+        if !self.has(SeededBug::NoEpochCheck) {
+            self.require_active(session)?;
+        }
+        let segments = segments.iter().map(|segment| self.commit_segment(session, segment, now)).collect();
+        Ok(CommitOutcome { segments })
+    }
+
     /// A segment takes its slot or, where that is taken, has no effect at all.
     fn commit_segment(&mut self, session: SessionId, segment: &SegmentCommit, now: TimestampMs) -> Vec<RangeOutcome> {
         let slot = (session, segment.lane_sequence, segment.organization);
@@ -165,10 +186,11 @@ impl State {
 
     /// The compare-and-set of one partition, and the rows that come with it.
     fn commit_range(&mut self, slot: Slot, segment: &SegmentCommit, range: &RangeCommit) -> RangeOutcome {
+        let checks_epoch = !self.has(SeededBug::NoEpochCheck);
         let Some(partition) = self.partitions.get_mut(&range.key).filter(|p| !p.deleted) else {
             return RangeOutcome::TopicDeleted;
         };
-        if partition.session != Some(slot.0) || partition.leader_epoch != range.leader_epoch {
+        if checks_epoch && (partition.session != Some(slot.0) || partition.leader_epoch != range.leader_epoch) {
             return RangeOutcome::NotLeader;
         }
         if partition.next_offset != range.base_offset {
@@ -209,7 +231,9 @@ impl State {
     /// never be this object's, so that is a failure too.
     fn resolve_segment(&mut self, session: SessionId, segment: &SegmentRef, now: TimestampMs) -> Resolution {
         let slot = (session, segment.lane_sequence, segment.organization);
-        self.take_slot(slot, &segment.object_key, Kind::Tombstone, now);
+        if !self.has(SeededBug::LookUpInsteadOfTombstone) {
+            self.take_slot(slot, &segment.object_key, Kind::Tombstone, now);
+        }
         let committed = |found: &&Segment| found.object_key == segment.object_key && found.kind != Kind::Tombstone;
         if self.segments.get(&slot).filter(committed).is_none() {
             return Resolution::Failed;
@@ -224,7 +248,9 @@ impl State {
             return Claim::UnknownSession;
         }
         let slot = (object.session, object.lane_sequence, object.organization);
-        self.take_slot(slot, &object.object_key, Kind::Tombstone, now);
+        if !self.has(SeededBug::GarbageWithoutClaim) {
+            self.take_slot(slot, &object.object_key, Kind::Tombstone, now);
+        }
         match self.segments.get(&slot).filter(|found| found.object_key == object.object_key).map(|found| found.kind) {
             Some(Kind::Committed) => Claim::Referenced,
             Some(Kind::Retired) => Claim::Retired,

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{Statement, commit_error, connect::Connector, link::Link, not_committed};
-use crate::StoreError;
+use crate::{SeededBug, StoreError};
 
 /// Longest wait for an answer, the time in line included: then the database is taken for unreachable.
 const CALL_MAX: Duration = Duration::from_secs(10);
@@ -34,6 +34,8 @@ pub(super) struct Owned {
     connector: Connector,
     task: Mutex<Option<Task>>,
     closed: AtomicBool,
+    /// A connection that callers share, where that bug is seeded.
+    shared: Option<tokio::sync::Mutex<Connected>>,
 }
 
 #[derive(Debug)]
@@ -43,6 +45,7 @@ struct Task {
 }
 
 /// The connection, if it is open.
+#[derive(Debug)]
 struct Connected {
     connector: Connector,
     link: Option<Link>,
@@ -52,7 +55,14 @@ struct Connected {
 impl Owned {
     /// Connects when first used.
     pub(super) fn new(connector: Connector) -> Self {
-        Self { connector, task: Mutex::new(None), closed: AtomicBool::new(false) }
+        Self { connector, task: Mutex::new(None), closed: AtomicBool::new(false), shared: None }
+    }
+
+    /// One with that bug.
+    pub(super) fn with_seeded_bug(mut self, bug: SeededBug) -> Self {
+        let shared = || tokio::sync::Mutex::new(Connected::new(self.connector.clone()));
+        self.shared = (bug == SeededBug::CancelledBegin).then(shared);
+        self
     }
 
     /// Runs one transaction.
@@ -105,6 +115,10 @@ impl Owned {
     {
         let (reply, answer) = oneshot::channel();
         let deadline = Instant::now() + CALL_MAX;
+        if let Some(shared) = &self.shared {
+            job(reply)(&mut *shared.lock().await).await;
+            return answer.await.unwrap_or_else(|_| Err(StoreError::Unknown("no answer".into()).into()));
+        }
         let jobs = self.jobs().ok_or_else(|| StoreError::NotCommitted("the metadata store is closed".into()))?;
         match tokio::time::timeout_at(deadline, jobs.send(job(reply))).await {
             Ok(Ok(())) => {}
@@ -131,7 +145,7 @@ impl Owned {
             return Some(running.jobs.clone());
         }
         let (jobs, queue) = mpsc::channel(WAITING_MAX);
-        let connected = Connected { connector: self.connector.clone(), link: None, used: Instant::now() };
+        let connected = Connected::new(self.connector.clone());
         *task = Some(Task { jobs: jobs.clone(), handle: tokio::spawn(connected.run(queue)) });
         Some(jobs)
     }
@@ -161,6 +175,10 @@ impl Owned {
 }
 
 impl Connected {
+    fn new(connector: Connector) -> Self {
+        Self { connector, link: None, used: Instant::now() }
+    }
+
     async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
         while let Some(job) = queue.recv().await {
             job(&mut self).await;

@@ -38,7 +38,7 @@ use uuid::Uuid;
 
 pub use self::open::PostgresOpenError;
 use self::{connection::Owned, link::Link};
-use crate::StoreError;
+use crate::{SeededBug, StoreError};
 
 /// Connections for reads.
 const READERS: usize = 4;
@@ -88,6 +88,14 @@ impl PostgresStore {
             version,
             listener: Mutex::new(listener),
         })
+    }
+
+    /// One with a bug, to prove that it is seen.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_seeded_bug(mut self, bug: SeededBug) -> Self {
+        self.commits = self.commits.with_seeded_bug(bug);
+        self
     }
 
     /// Finishes what was accepted and closes all connections. Calls made after it answer `NotCommitted`.
