@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import boto3
@@ -46,7 +46,8 @@ class Postgres:
             os.kill(server, number)
             # Listed now that it starts no more of them.
             for worker in _children_of(server):
-                os.kill(worker, number)
+                with suppress(ProcessLookupError):
+                    os.kill(worker, number)
 
     def end(self) -> None:
         """Stops it and removes its data."""
@@ -229,11 +230,26 @@ class Cluster:
 
     def pause(self, agent: AgentProcess) -> None:
         """SIGSTOP: it holds its connections and says nothing."""
-        os.kill(agent.pid, signal.SIGSTOP)
+        self._signal(agent, signal.SIGSTOP)
 
     def resume(self, agent: AgentProcess) -> None:
         """SIGCONT."""
-        os.kill(agent.pid, signal.SIGCONT)
+        self._signal(agent, signal.SIGCONT)
+
+    @staticmethod
+    def _signal(agent: AgentProcess, number: signal.Signals) -> None:
+        if agent.is_alive():
+            os.kill(agent.pid, number)
+
+    def supervise(self) -> int:
+        """Starts agents again that gave up (exit code 1), as a supervisor does, and says how many. Any other end is a failure."""
+        gone = [agent for agent in self.agents if not agent.is_alive()]
+        for agent in gone:
+            if agent.process.returncode != 1:
+                raise RuntimeError(f"{agent.folder.name} ended with {agent.process.returncode}\n{agent.log_end()}")
+            print(f"    {agent.folder.name} ended itself: {agent.log_end(1)[:300]}", flush=True)
+            agent.start(ready_within_s=60)
+        return len(gone)
 
     def wait_ready(self, within_s: float) -> float:
         """Seconds until all agents that run are ready; raises if that takes too long."""
@@ -252,8 +268,7 @@ class Cluster:
             proxy.heal()
         self.postgres.signal(signal.SIGCONT)
         for agent in self.agents:
-            if agent.is_alive():
-                self.resume(agent)
+            self.resume(agent)
 
     def terminate_backends(self, share: float) -> None:
         """The database ends that share of the agents' connections, whatever they do."""

@@ -35,6 +35,7 @@ def mix(trial: Trial) -> None:
             heal = faults[name](agent) if name != QUIET else lambda: None
             time.sleep(length)
             heal()
+            cluster.supervise()
             time.sleep(HEALED_S)
         trial.windows[name] += 1
         if name != QUIET:

@@ -29,7 +29,6 @@ class Recreator(threading.Thread):
         super().__init__(name="recreator", daemon=True)
         self.rounds = 0
         self._kafka, self._recorder, self._run = trial.cluster.kafka, trial.load.recorder, trial.load.run
-        self._admin = AdminClient({"bootstrap.servers": self._kafka, "log_level": 0, "socket.timeout.ms": 5_000})
         self._stopped, self._wrong = threading.Event(), None
         self._name = self._new_name()
         self.start()
@@ -55,30 +54,33 @@ class Recreator(threading.Thread):
             raise RuntimeError(f"the recreated topic: {self._wrong or 'stuck'}")
 
     def _live(self) -> None:
-        self._until("create", lambda: self._admin.create_topics([NewTopic(self._name, PARTITIONS, 1)])[self._name],
+        self._until("create", lambda admin: admin.create_topics([NewTopic(self._name, PARTITIONS, 1)])[self._name],
                     KafkaError.TOPIC_ALREADY_EXISTS)
         known = f"{self._name}#{self.rounds}"
         router = Router(self._kafka.split(","), self._name)
         highest = self._fill(router, known)
         self._read(router, known, highest)
         router.close()
-        if self._until("delete", lambda: self._admin.delete_topics([self._name], operation_timeout=5)[self._name],
+        if self._until("delete", lambda admin: admin.delete_topics([self._name], operation_timeout=5)[self._name],
                        KafkaError.UNKNOWN_TOPIC_OR_PART) > 1:
             self._name = self._new_name()
 
     def _until(self, what: str, ask, done: int) -> int:
-        """Asks until it is so; how often it asked."""
-        deadline, asked = time.monotonic() + READ_WITHIN_S, 0
+        """Asks until it is so; how often it asked. Each time as a new client: an old one asks the controller it knows, for minutes."""
+        deadline, asked, last = time.monotonic() + READ_WITHIN_S, 0, None
         while time.monotonic() < deadline:
             asked += 1
             try:
-                ask().result(10)
+                ask(AdminClient({"bootstrap.servers": self._kafka, "log_level": 0, "socket.timeout.ms": 5_000})).result(10)
                 return asked
             except KafkaException as error:
-                if error.args[0].code() == done:
+                last = error.args[0]
+                if last.code() == done:
                     return asked
                 time.sleep(0.2)
-        raise RuntimeError(f"not in {READ_WITHIN_S} s: {what} {self._name}")
+            except TimeoutError:
+                last = "no answer"
+        raise RuntimeError(f"not in {READ_WITHIN_S} s: {what} {self._name}: {last}")
 
     def _fill(self, router: Router, known: str) -> dict[int, int]:
         """Sends its records, each once; the highest offset acked of each partition."""
