@@ -62,7 +62,8 @@ main() {
             deploy) run 5 "deploy files" scripts/test-deploy.sh "$target/release/agent" || true ;;
             clients) run 12 "clients" compat-tests/run.sh || true ;;
             stores) run 3 "object stores" compat-tests/stores/run.sh || true ;;
-            kill) run 15 "kill tests" compat-tests/kill/run.sh || true ;;
+            kill) run 15 "kill tests" compat-tests/kill/run.sh || true
+                run 5 "disks that fail" compat-tests/disk/run.sh || true ;;
             cluster) run 15 "many agents" compat-tests/cluster/run.sh || true ;;
             *) echo "unknown step $step; there are: ${all[*]}" >&2; exit 2 ;;
         esac

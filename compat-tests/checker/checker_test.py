@@ -2,12 +2,14 @@
 
 import contextlib
 import io
+import re
 import tempfile
 import time
 import unittest
 from collections.abc import Callable
 from pathlib import Path
 
+import checker
 from checker import check, main
 from history import FAIL, INFO, OK, Recorder, Value, decode, operations, read
 
@@ -429,6 +431,12 @@ class FoundAnomalies(Case):
         self.h.own("n", 1, 1)
         self.found("group-overlap")
 
+    def test_an_owner_that_a_rebalance_did_not_notice_is_found(self):
+        self.h.own("m", 1, 0, 1)
+        self.h.own("n", 2, 1)
+        self.h.own("m", 2, 0, 1)
+        self.found("group-overlap")
+
     def test_a_group_past_the_end_is_found(self):
         self.h.acked(A)
         self.h.commit(2)
@@ -442,6 +450,17 @@ class FoundAnomalies(Case):
         self.h.poll(A, B)
         self.found("committed-regress")
 
+    def test_a_member_told_less_than_another_committed_is_found(self):
+        self.h.acked(A, B)
+        self.h.commit(2)
+        self.h.commit(1, "committed", "n")
+        self.h.poll(A, B)
+        self.found("committed-regress")
+
+    def test_a_commit_past_the_end_that_nobody_saw_is_found_by_who_is_told(self):
+        self.h.commit(1, "committed")
+        self.found("committed-beyond-end")
+
     def test_a_committed_offset_that_is_forgotten_is_found(self):
         self.h.acked(A)
         self.h.commit(1)
@@ -450,7 +469,26 @@ class FoundAnomalies(Case):
         self.found("committed-regress")
 
 
+class Table(unittest.TestCase):
+    def test_every_anomaly_of_the_table_has_a_history_here(self):
+        rows = re.findall(r"^\| ([a-z, -]+) \|", checker.__doc__, re.MULTILINE)
+        kinds = {kind for row in rows for kind in row.split(", ")} - {"anomaly", "---"}
+        self.assertGreaterEqual(len(kinds), 20)
+        tests = Path(__file__).read_text()
+        self.assertEqual({kind for kind in kinds if f'"{kind}"' not in tests}, set())
+
+
 class Files(unittest.TestCase):
+    def test_what_a_killed_process_was_writing_is_no_event(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "history.jsonl"
+            recorder = Recorder(path, flushed=True)
+            recorder.complete("m", "own", OK, group="g", generation=1, partitions=[])
+            recorder.complete("m", "own", OK, group="g", generation=2, partitions=[])
+            recorder.close()
+            path.write_text(path.read_text()[:-5])
+            self.assertEqual([event["generation"] for event in read([path])], [1])
+
     def test_a_history_on_its_file_is_judged_as_it_happened(self):
         with tempfile.TemporaryDirectory() as folder:
             recorder = Recorder(Path(folder) / "history.jsonl")

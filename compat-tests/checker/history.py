@@ -73,11 +73,12 @@ class Operation:
 
 
 class Recorder:
-    """Writes a history while it happens. Any thread may call it; lines are in order of time."""
+    """Writes a history while it happens. Any thread may call it; lines are in order of time. `flushed`: each is on the file at
+    once, for a process that may be killed."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, flushed: bool = False):
         self.path = Path(path)
-        self._file = self.path.open("w")
+        self._file = self.path.open("w", buffering=1 if flushed else -1)
         self._lock = threading.Lock()
         self._ids = itertools.count()
 
@@ -106,8 +107,9 @@ class Recorder:
 
 
 def read(paths: Iterable[Path]) -> list[dict]:
-    """The events of histories of one machine, in order of time."""
-    events = [json.loads(line) for path in paths for line in Path(path).read_text().splitlines()]
+    """The events of histories of one machine, in order of time. A line without an end was being written when its process was
+    killed."""
+    events = [json.loads(line) for path in paths for line in Path(path).read_text().splitlines(keepends=True) if line.endswith("\n")]
     events.sort(key=lambda event: event["at"])
     return events
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import boto3
@@ -16,6 +16,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from agent_process import ROOT, AgentProcess, default_binary, free_ports
 from network import DATABASE, FIRST_AGENT, STORE, Host, Network
+from proxied import Proxy
 
 
 class Postgres:
@@ -29,6 +30,7 @@ class Postgres:
         self.url = self._process.stdout.readline().decode().strip()
         if not self.url.startswith("postgres://"):
             raise RuntimeError("no PostgreSQL server: scripts/setup.sh installs it")
+        self.address = self.url.partition("@")[2].partition("/")[0]
 
     def restart(self) -> None:
         """As after a crash: whatever was not committed is gone, every connection breaks."""
@@ -38,10 +40,24 @@ class Postgres:
         """Away until `restart`."""
         self._process.send_signal(signal.SIGUSR2)
 
+    def signal(self, number: signal.Signals) -> None:
+        """To the server and all its processes; SIGSTOP: it takes connections, and says nothing on any, until SIGCONT."""
+        for server in _children_of(self._process.pid):
+            os.kill(server, number)
+            # Listed now that it starts no more of them.
+            for worker in _children_of(server):
+                with suppress(ProcessLookupError):
+                    os.kill(worker, number)
+
     def end(self) -> None:
         """Stops it and removes its data."""
+        self.signal(signal.SIGCONT)
         self._process.stdin.close()
         self._process.wait(30)
+
+
+def _children_of(pid: int) -> list[int]:
+    return [int(word) for word in subprocess.run(["pgrep", "-P", str(pid), "-x", "postgres"], capture_output=True, text=True).stdout.split()]
 
 
 class Folder:
@@ -135,17 +151,21 @@ STORES = {"folder": Folder, "s3": S3, "moto": Moto}
 class Cluster:
     """Agents `agent-1`… on one database and one store. `kafka` names all of them.
 
-    With `apart` each of them, the database and the store are hosts of a network that can be cut (`network`, `hosts`).
+    With `apart` each of them, the database and the store are hosts of a network that can be cut (`network`, `hosts`). What is
+    `proxied` (postgres, s3, kafka) each agent reaches, or is reached, through a proxy (`proxies`).
     """
 
     def __init__(self, folder: Path, agents: int, lease_s: float, store: str = "folder", apart: bool = False,
-                 settings: dict[str, str] | None = None):
+                 settings: dict[str, str] | None = None, proxied: tuple[str, ...] = (), seed: int = 0):
         self.folder, self.lease_s = folder, lease_s
         self.hosts: dict[AgentProcess, Host] = {}
         self.agents: list[AgentProcess] = []
+        self.proxies: dict[str, Proxy] = {}
         self._ends = ExitStack()
         try:
             self._begin(agents, store, apart, settings or {})
+            for kind in proxied:
+                self._lead_through_proxy(kind, seed)
         except BaseException:
             self.end()
             raise
@@ -180,6 +200,24 @@ class Cluster:
         self.agents.append(agent)
         return agent
 
+    def _lead_through_proxy(self, kind: str, seed: int) -> None:
+        """Before the start: what is between the agents there are and the database, the store or the clients."""
+        host = {"postgres": self.database_host, "s3": self.store_host, "kafka": self.network and self.network.clients}[kind]
+        listen = host.address if host else "127.0.0.1"
+        to = {"postgres": self.postgres.address, "s3": self.store.settings.get("AWS_ENDPOINT_URL", "").removeprefix("http://")}
+        routes = [{"who": agent.folder.name, "kind": kind, "listen": listen, "to": to.get(kind, agent.kafka)} for agent in self.agents]
+        proxy = self.proxies[kind] = self._ended(Proxy(seed, routes, host))
+        for agent in self.agents:
+            address = f"{listen}:{proxy.ports[agent.folder.name, kind]}"
+            if kind == "kafka":
+                agent.kafka = address
+            agent.add_settings({"postgres": {"METADATA_STORE": f"postgres://postgres@{address}/postgres?sslmode=disable"},
+                                "s3": {"AWS_ENDPOINT_URL": f"http://{address}"}, "kafka": {"KAFKA_ADVERTISED_ADDRESS": address}}[kind])
+
+    def named(self, name: str) -> AgentProcess:
+        """The agent of that AGENT_ID."""
+        return next(agent for agent in self.agents if agent.folder.name == name)
+
     def start(self) -> None:
         """All agents, ready."""
         for agent in self.agents:
@@ -192,11 +230,26 @@ class Cluster:
 
     def pause(self, agent: AgentProcess) -> None:
         """SIGSTOP: it holds its connections and says nothing."""
-        os.kill(agent.pid, signal.SIGSTOP)
+        self._signal(agent, signal.SIGSTOP)
 
     def resume(self, agent: AgentProcess) -> None:
         """SIGCONT."""
-        os.kill(agent.pid, signal.SIGCONT)
+        self._signal(agent, signal.SIGCONT)
+
+    @staticmethod
+    def _signal(agent: AgentProcess, number: signal.Signals) -> None:
+        if agent.is_alive():
+            os.kill(agent.pid, number)
+
+    def supervise(self) -> int:
+        """Starts agents again that gave up (exit code 1), as a supervisor does, and says how many. Any other end is a failure."""
+        gone = [agent for agent in self.agents if not agent.is_alive()]
+        for agent in gone:
+            if agent.process.returncode != 1:
+                raise RuntimeError(f"{agent.folder.name} ended with {agent.process.returncode}\n{agent.log_end()}")
+            print(f"    {agent.folder.name} ended itself: {agent.log_end(1)[:300]}", flush=True)
+            agent.start(ready_within_s=60)
+        return len(gone)
 
     def wait_ready(self, within_s: float) -> float:
         """Seconds until all agents that run are ready; raises if that takes too long."""
@@ -206,6 +259,20 @@ class Cluster:
                 raise RuntimeError(f"not ready in {within_s} s")
             time.sleep(0.02)
         return time.monotonic() - began
+
+    def heal(self) -> None:
+        """Every link carries again, every process goes on."""
+        if self.network:
+            self.network.heal()
+        for proxy in self.proxies.values():
+            proxy.heal()
+        self.postgres.signal(signal.SIGCONT)
+        for agent in self.agents:
+            self.resume(agent)
+
+    def terminate_backends(self, share: float) -> None:
+        """The database ends that share of the agents' connections, whatever they do."""
+        self.sql(f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'streamhouse' AND random() < {share}")
 
     def sql(self, statement: str) -> list[list[str]]:
         """Rows of a statement, through psql."""

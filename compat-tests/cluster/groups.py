@@ -1,88 +1,157 @@
-"""Consumer groups of both protocols while the agents that coordinate them die: what was committed stays, and nothing is skipped.
+"""Consumer groups of both protocols while the agents that coordinate them die, and their own members too: what was committed
+stays, nothing is skipped, and no generation gives a partition to two.
 
-Every member commits what it has read, and the history says so; the checker wants committed offsets to rise. At the end each
-group has committed the whole log, and of every record below what a group committed some member of it has read.
+Members are processes with histories of their own (lanes/group_member.py), which are judged with all others: committed offsets
+must rise, and lie in the log. At the end each group has committed the whole log, and of every record below what a group
+committed some member of it has read.
 """
 
-import threading
+import itertools
+import signal
+import subprocess
+import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from agent_process import AgentProcess
-from history import INFO, OK, Recorder
+from group_member import GROUPS
+from history import OK, Operation, Recorder, operations, read
 from lanes import RECONNECT, end_offset
 from trial import TOPIC, Trial, figure
 
-GROUPS = {"classic": {"partition.assignment.strategy": "cooperative-sticky", "session.timeout.ms": 10_000, "heartbeat.interval.ms": 500},
-          "consumer": {"group.protocol": "consumer"}}
+PROGRAM = Path(__file__).resolve().parents[1] / "lanes" / "group_member.py"
 MEMBERS = 3
-SETTLE_S, CATCH_UP_S = 8, 40
+SETTLE_S = 8
+CATCH_UP_S = 75
+"""A member of KIP-848 that was killed keeps its partitions for 45 s."""
 
 
-class Member(threading.Thread):
-    """Reads what its group gives it, and commits after every poll, until it is closed."""
+class Member:
+    """One process, and the files of those before it that had its place."""
 
     def __init__(self, trial: Trial, group: str, number: int):
-        super().__init__(name=f"{group}-member-{number}", daemon=True)
-        self.read: dict[int, set[int]] = defaultdict(set)
-        self.commits: list[float] = []
-        self._group, self._recorder = group, trial.load.recorder
-        self._stopped = threading.Event()
-        self._consumer = Consumer({"bootstrap.servers": trial.cluster.kafka, "group.id": group, "enable.auto.commit": False,
-                                   "auto.offset.reset": "earliest", **GROUPS[group], **RECONNECT})
-        self._consumer.subscribe([TOPIC])
+        self.group, self._trial, self._place = group, trial, f"{group}-member-{number}"
+        self.histories: list[Path] = []
+        self.start()
 
-    def run(self) -> None:
-        """Polls and commits."""
-        while not self._stopped.is_set():
+    def start(self) -> None:
+        """A new member, after the one before it has ended."""
+        name = f"{self._place}.{len(self.histories)}"
+        self.histories.append(self._trial.cluster.folder / f"{name}.jsonl")
+        words = [sys.executable, str(PROGRAM), self._trial.cluster.kafka, TOPIC, self.group, name, str(self.histories[-1])]
+        self._process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+
+    def signal(self, number: signal.Signals) -> None:
+        """SIGSTOP, SIGCONT; SIGKILL and SIGTERM, and waits for its end."""
+        self._process.send_signal(number)
+        if number in (signal.SIGKILL, signal.SIGTERM):
             try:
-                messages = [m for m in self._consumer.consume(500, timeout=0.1) if m.error() is None]
-            except KafkaException:
-                continue
-            ends: dict[int, int] = {}
-            for message in messages:
-                self.read[message.partition()].add(message.offset())
-                ends[message.partition()] = message.offset() + 1
-            if ends:
-                self._commit(ends)
-        self._consumer.close()
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:  # a group that has no coordinator cannot be left
+                self._process.kill()
+                self._process.wait()
 
-    def _commit(self, ends: dict[int, int]) -> None:
-        numbers = {p: self._recorder.invoke(self.name, "commit", group=self._group, topic=TOPIC, partition=p, offset=end)
-                   for p, end in ends.items()}
+    def operations(self) -> Iterator[Operation]:
+        """What it has recorded so far."""
+        return operations(read(path for path in self.histories if path.exists()))
+
+    def has_committed(self) -> bool:
+        """Whether it has committed anything."""
+        return any(o.op == "commit" and o.type == OK for o in self.operations())
+
+
+class Groups:
+    """A group of each protocol on the workload's topic, from now until the trial is judged."""
+
+    def __init__(self, trial: Trial):
+        self._trial = trial
+        self.members = [Member(trial, group, number) for group in GROUPS for number in range(MEMBERS)]
+        trial.questions.append(self._ask)
+
+    def of(self, group: str) -> list[Member]:
+        """Its members."""
+        return [member for member in self.members if member.group == group]
+
+    def wait_for_commits(self, within_s: float) -> None:
+        """Until each group has begun."""
+        deadline = time.monotonic() + within_s
+        while not all(any(m.has_committed() for m in self.of(group)) for group in GROUPS):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"not in {within_s} s: a commit of each group")
+            time.sleep(0.3)
+
+    def print_longest_pause(self, when: str, since: float) -> None:
+        """How long each group committed nothing, at most."""
+        for group in GROUPS:
+            commits = sorted(o.ended for m in self.of(group) for o in m.operations() if o.op == "commit" and o.type == OK and o.ended > since)
+            moments = [since, *commits, time.monotonic()]
+            figure(f"longest pause of {group}'s commits {when}", max(b - a for a, b in itertools.pairwise(moments)))
+
+    def _ask(self) -> list[str]:
+        ends = self._ends(deadline := time.monotonic() + CATCH_UP_S)
+        complaints, recorder = [], self._trial.load.recorder
+        for group in GROUPS:
+            while (offsets := self._committed(group, recorder)) != ends and time.monotonic() < deadline:
+                time.sleep(0.5)
+            complaints += [f"group-behind: {group} committed {offsets.get(p)} of {end} on {p}" for p, end in ends.items() if offsets.get(p) != end]
+            for member in self.of(group):
+                member.signal(signal.SIGTERM)
+            complaints += self._skipped(group, offsets)
+        self._trial.histories += [path for member in self.members for path in member.histories if path.exists()]
+        return complaints
+
+    def _skipped(self, group: str, offsets: dict[int, int]) -> Iterator[str]:
+        was_read, generations = defaultdict(set), set()
+        for operation in (o for member in self.of(group) for o in member.operations()):
+            if operation.op == "own":
+                generations.add(operation.fields["generation"])
+            for partition, offset, _ in operation.fields.get("records", ()):
+                was_read[partition].add(offset)
+        print(f"    {group}: {len(generations)} rebalances, {sum(map(len, was_read.values()))} records read", flush=True)
+        for partition, offset in offsets.items():
+            skipped = set(range(max(offset, 0))) - was_read[partition]
+            if skipped:
+                yield f"group-skipped: {group} committed {offset} on {partition}, nobody read {len(skipped)}, as {min(skipped)}"
+
+    def _ends(self, deadline: float) -> dict[int, int | None]:
+        reader = Consumer({"bootstrap.servers": self._trial.cluster.kafka, "group.id": "ends", **RECONNECT})
+        ends = {p: end_offset(reader, TopicPartition(TOPIC, p), deadline) for p in range(self._trial.load.partitions)}
+        reader.close()
+        return ends
+
+    def _committed(self, group: str, recorder: Recorder) -> dict[int, int]:
+        """What a fresh client is told; nothing if nobody tells."""
+        admin = AdminClient({"bootstrap.servers": self._trial.cluster.kafka, "log_level": 0})
+        number = {p: recorder.invoke(f"{group}-reader", "committed", group=group, topic=TOPIC, partition=p)
+                  for p in range(self._trial.load.partitions)}
+        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(TOPIC, p) for p in number])
         try:
-            outcomes = self._consumer.commit(offsets=[TopicPartition(TOPIC, p, end) for p, end in ends.items()], asynchronous=False)
-            fine = {outcome.partition for outcome in outcomes if outcome.error is None}
+            told = admin.list_consumer_group_offsets([asked], request_timeout=10)[group].result(15)
         except KafkaException:
-            fine = set()
-        for partition, number in numbers.items():
-            self._recorder.complete(self.name, "commit", OK if partition in fine else INFO, number)
-        if fine:
-            self.commits.append(time.monotonic())
-
-    def close(self) -> None:
-        """Leaves the group."""
-        self._stopped.set()
-        self.join()
+            return {}
+        offsets = {place.partition: place.offset for place in told.topic_partitions}
+        for partition, offset in offsets.items():
+            recorder.complete(f"{group}-reader", "committed", OK, number[partition], offset=max(offset, -1))
+        return offsets
 
 
 def groups(trial: Trial) -> None:
-    """Two groups, classic and KIP-848, whose coordinators die one after the other."""
-    members = {group: [Member(trial, group, n) for n in range(MEMBERS)] for group in GROUPS}
-    for member in (m for group in members.values() for m in group):
-        member.start()
-    trial.questions.append(lambda: _asked_at_the_end(trial, members))
-    _wait(lambda: all(any(m.commits for m in group) for group in members.values()), 30, "a group began to commit")
+    """Two groups, classic and KIP-848, whose coordinators die one after the other, and whose members leave, stop and die."""
+    both = Groups(trial)
+    both.wait_for_commits(30)
     time.sleep(SETTLE_S)
     for group in GROUPS:
         agent = _coordinator(trial, group)
         began = time.monotonic()
         agent.kill()
+        _hurt_members(both.of(group))
         time.sleep(SETTLE_S)
-        _longest_pause(members, f"after kill -9 of the agent that coordinates {group}", began)
+        both.print_longest_pause(f"after kill -9 of the agent that coordinates {group}", began)
         agent.start()
         trial.cluster.wait_ready(20)
         time.sleep(SETTLE_S / 2)
@@ -91,57 +160,24 @@ def groups(trial: Trial) -> None:
     time.sleep(SETTLE_S / 2)
     trial.cluster.agents[0].start()
     trial.cluster.wait_ready(20)
+    for turn in range(trial.turns - 1):
+        _hurt_members([both.of("classic")[turn % MEMBERS], both.of("consumer")[turn % MEMBERS]])
     time.sleep(SETTLE_S / 2)
-    _longest_pause(members, "around a SIGTERM", began)
+    both.print_longest_pause("around a SIGTERM", began)
+
+
+def _hurt_members(members: list[Member]) -> None:
+    """One leaves, one is stopped for longer than a session of the classic protocol; only there is one killed, as it is out soon."""
+    hurt: list[Callable[[], None]] = []
+    for member, number in zip(members, (signal.SIGTERM, signal.SIGSTOP, signal.SIGKILL if members[-1].group == "classic" else signal.SIGTERM)):
+        member.signal(number)
+        hurt.append(member.start if number != signal.SIGSTOP else lambda m=member: m.signal(signal.SIGCONT))
+    time.sleep(SETTLE_S * 1.5)
+    for heal in hurt:
+        heal()
 
 
 def _coordinator(trial: Trial, group: str) -> AgentProcess:
     admin = AdminClient({"bootstrap.servers": trial.cluster.kafka, "log_level": 0})
     found = admin.describe_consumer_groups([group], request_timeout=10)[group].result(15)
     return next(agent for agent in trial.cluster.agents if agent.kafka.endswith(f":{found.coordinator.port}"))
-
-
-def _longest_pause(members: dict[str, list[Member]], when: str, since: float) -> None:
-    for group, own in members.items():
-        moments = [since, *sorted(at for member in own for at in list(member.commits) if at > since), time.monotonic()]
-        figure(f"longest pause of {group}'s commits {when}", max(b - a for a, b in zip(moments, moments[1:])))
-
-
-def _wait(holds, within_s: float, what: str) -> None:
-    deadline = time.monotonic() + within_s
-    while not holds():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"not in {within_s} s: {what}")
-        time.sleep(0.1)
-
-
-def _committed(trial: Trial, group: str, recorder: Recorder) -> dict[int, int]:
-    """What a fresh client is told."""
-    admin = AdminClient({"bootstrap.servers": trial.cluster.kafka, "log_level": 0})
-    number = {p: recorder.invoke(f"{group}-reader", "committed", group=group, topic=TOPIC, partition=p)
-              for p in range(trial.load.partitions)}
-    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(TOPIC, p) for p in number])
-    told = admin.list_consumer_group_offsets([asked], request_timeout=10)[group].result(15)
-    offsets = {place.partition: place.offset for place in told.topic_partitions}
-    for partition, offset in offsets.items():
-        recorder.complete(f"{group}-reader", "committed", OK, number[partition], offset=max(offset, -1))
-    return offsets
-
-
-def _asked_at_the_end(trial: Trial, members: dict[str, list[Member]]) -> list[str]:
-    reader = Consumer({"bootstrap.servers": trial.cluster.kafka, "group.id": "ends", **RECONNECT})
-    deadline = time.monotonic() + CATCH_UP_S
-    ends = {p: end_offset(reader, TopicPartition(TOPIC, p), deadline) for p in range(trial.load.partitions)}
-    reader.close()
-    complaints = []
-    for group, own in members.items():
-        while (offsets := _committed(trial, group, trial.load.recorder)) != ends and time.monotonic() < deadline:
-            time.sleep(0.5)
-        complaints += [f"group-behind: {group} committed {offsets[p]} of {end} on {p}" for p, end in ends.items() if offsets[p] != end]
-        for partition, offset in offsets.items():
-            skipped = set(range(max(offset, 0))) - set().union(*(member.read[partition] for member in own))
-            if skipped:
-                complaints.append(f"group-skipped: {group} committed {offset} on {partition}, nobody read {len(skipped)}, as {min(skipped)}")
-        for member in own:
-            member.close()
-    return complaints

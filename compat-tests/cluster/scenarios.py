@@ -1,15 +1,24 @@
 """What happens to an agent, the database and the store, one function each. The questions afterwards are the same for all."""
 
 import os
+import signal
+import statistics
 import time
 
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from cluster import S3
+from lanes import FollowingConsumer
 from raw_lanes import readable
 from trial import TOPIC, Trial, figure
 
-OUTAGE_S = float(os.environ.get("OUTAGE_S", 12))
+OUTAGE_S = float(os.environ.get("OUTAGE_S", 8))
+PAUSE_S = float(os.environ.get("PAUSE_S", 11))
+"""An agent gives a statement up after 10 s."""
+HELD_S = float(os.environ.get("HELD_S", 15))
+BACK_S = 10
+HEALTHY = "unavailable=0&lost=0&stall=0&put=0/0&get=0/0&reset=0&short=0&wrong=0&outage=none"
+ZONES = ("a", "b", "c")
 
 
 def kill9(trial: Trial) -> None:
@@ -65,22 +74,41 @@ def sigstop(trial: Trial) -> None:
 
 
 def database(trial: Trial) -> None:
-    """The database restarts, loses its connections, and is away for longer than a lease (OUTAGE_S)."""
+    """The database restarts three times, loses connections at random, is stopped (PAUSE_S), and away (OUTAGE_S): no lease moves."""
     cluster = trial.cluster
     sessions = "SELECT count(*) FROM sessions"
     before = cluster.sql(sessions)
-    for what in ("restart", "terminated connections", "outage"):
-        if what == "terminated connections":
-            cluster.sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-                        "WHERE application_name = 'streamhouse'")
-        elif what == "outage":
-            _outage(trial)
-        else:
-            cluster.postgres.restart()
+    for what, hurt in (("restarts", _restart_three_times), ("terminated connections", _terminate_at_random), ("pause", _pause),
+                       ("outage", _outage)):
+        hurt(trial)
         with trial.gap(f"after the database's {what}", before_s=0):
             time.sleep(5)
     if cluster.sql(sessions) != before:
         raise RuntimeError("fail-over storm: sessions were lost although no agent died")
+
+
+def _restart_three_times(trial: Trial) -> None:
+    for _ in range(3):
+        trial.cluster.postgres.restart()
+        time.sleep(trial.dice.uniform(0.5, 1.5))
+
+
+def _terminate_at_random(trial: Trial) -> None:
+    for _ in range(8):
+        trial.cluster.terminate_backends(0.3)
+        time.sleep(trial.dice.uniform(0.1, 0.8))
+
+
+def _pause(trial: Trial) -> None:
+    """It takes connections and statements and says nothing: what was sent before may be committed when it goes on."""
+    trial.cluster.postgres.signal(signal.SIGSTOP)
+    time.sleep(1)
+    began = time.monotonic()
+    time.sleep(PAUSE_S)
+    acked = trial.load.acked_between(began, time.monotonic())
+    trial.cluster.postgres.signal(signal.SIGCONT)
+    if acked:
+        raise RuntimeError(f"{acked} sends were acked while the database was stopped")
 
 
 def _outage(trial: Trial) -> None:
@@ -99,19 +127,55 @@ def _outage(trial: Trial) -> None:
 
 
 def store(trial: Trial) -> None:
-    """The object store refuses, stalls, applies and loses its answers, then is away (OUTAGE_S): refusing, and without a word."""
-    if not isinstance(trial.cluster.store, S3):
+    """The store refuses, stalls, loses answers, sends objects broken off, short and wrong, then is away (OUTAGE_S), also mute."""
+    store = trial.cluster.store
+    if not isinstance(store, S3):
         raise RuntimeError("only our own S3 server can be hurt: --store s3")
-    for what, faults, seconds in (("a bad day", "unavailable=0.2&lost=0.1&stall=0.01&put=20/100&get=10/50", 15.0),
-                                  ("503 for everything", "unavailable=0&lost=0&stall=0&put=0/0&get=0/0&outage=refuse", 8.0),
-                                  ("no answers", "outage=hang", OUTAGE_S)):
+    # Consumers in other zones than a record's leader read it from the store.
+    readers = [FollowingConsumer(trial.load.kafka, TOPIC, trial.load.partitions, trial.load.recorder, f"zone-{zone}", zone) for zone in ZONES]
+    for reader in readers:
+        reader.start()
+    trial.load.followers += readers
+    time.sleep(5)
+    usual = statistics.median(trial.load.acks_each_second(time.monotonic() - 5, time.monotonic()))
+    for what, faults, seconds in (("a bad day", "unavailable=0.2&lost=0.1&stall=0.01&put=20/100&get=10/50", 12.0),
+                                  ("broken reads", "reset=0.2&short=0.2&wrong=0.2", 10.0),
+                                  ("503 for everything", "outage=refuse", 8.0), ("no answers", "outage=hang", OUTAGE_S)):
         with trial.gap(f"in {seconds:.0f} s of {what}"):
-            trial.cluster.store.faults(faults)
+            store.faults(faults)
             time.sleep(seconds)
-        trial.cluster.store.faults("outage=none")
-        with trial.gap("after it", before_s=0):
-            time.sleep(5)
-    trial.cluster.store.faults("unavailable=0&lost=0&stall=0")
+        store.faults(HEALTHY)
+        _time_until_back(trial, usual, what)
+    damaged = store.stats()["requests"].get("damaged", 0)
+    print(f"    objects sent damaged: {damaged}", flush=True)
+    if not damaged:
+        raise RuntimeError("nobody read an object while reads were broken")
+
+
+def _time_until_back(trial: Trial, usual: float, what: str) -> None:
+    """How long until four fifths of the usual acks come in a second."""
+    began = time.monotonic()
+    while not any(acks >= 0.8 * usual for acks in trial.load.acks_each_second(began, time.monotonic())):
+        if time.monotonic() - began > BACK_S * 3:
+            raise RuntimeError(f"{BACK_S * 3} s after {what} there are no four fifths of the usual {usual:.0f} acks a second")
+        time.sleep(0.25)
+    figure(f"80 % of {usual:.0f} acks a second after {what}", time.monotonic() - began, BACK_S)
+
+
+def uploads(trial: Trial) -> None:
+    """Uploads arrive up to HELD_S late, most when their agents have given them up, while garbage of any age is collected."""
+    proxy = trial.cluster.proxies["s3"]
+    rules = (proxy.rule("put", "late", share=0.05, seconds=(0.5, HELD_S)), proxy.rule("put", "delay", share=0.05, seconds=(0.5, HELD_S)))
+    with trial.gap(f"in {HELD_S} s of late uploads"):
+        time.sleep(HELD_S)
+    proxy.forget(*rules)
+    # Until the last of them has arrived.
+    time.sleep(HELD_S + 2)
+    deleted = sum(value for agent in trial.cluster.agents for series, value in agent.metrics().items()
+                  if series.startswith("streamhouse_objects_deleted_total"))
+    print(f"    {len(proxy.deeds(*rules))} uploads were late, {deleted:.0f} objects deleted", flush=True)
+    if not deleted:
+        raise RuntimeError("no garbage was collected")
 
 
 def join(trial: Trial) -> None:

@@ -23,12 +23,18 @@ class Trial:
     dice: random.Random
     turns: int
     seconds: float
+    count: int = 100
+    """How many commits are ambiguous, where that is counted."""
     eager_garbage: bool = False
     """Whether garbage is collected so often that none may be left at the end."""
     histories: list[Path] = field(default_factory=list)
     """Histories of clients beside the workload, to be judged with it."""
     gaps: list[float] = field(default_factory=list)
     """All gaps so far, in seconds."""
+    fault_gaps: list[float] = field(default_factory=list)
+    """Those of a mix's fault windows."""
+    windows: Counter = field(default_factory=Counter)
+    """Windows of a mix by the name of their fault."""
     questions: list[Callable[[], list[str]]] = field(default_factory=list)
     """What is asked once the workload sends nothing any more, before it is judged; each answers with complaints."""
 

@@ -1,10 +1,7 @@
-"""Scenarios in which nothing arrives: a host that vanishes, single ways that are cut, and a mix of all faults (network.py)."""
+"""Scenarios in which nothing arrives: a host that vanishes, single ways that are cut (network.py)."""
 
-import statistics
 import time
-from collections.abc import Callable
 
-from agent_process import AgentProcess
 from trial import Trial, figure
 
 
@@ -65,59 +62,3 @@ def lonely(trial: Trial) -> None:
     gave_up = [other for other in cluster.agents if any(series.startswith("streamhouse_gave_up_total") for series in other.metrics())]
     if gave_up != [agent]:
         raise RuntimeError(f"not that one agent alone gave up: {len(gave_up)} did")
-
-
-def mix(trial: Trial) -> None:
-    """Seeded windows, a quarter of them quiet: kill -9, SIGSTOP, cuts between an agent and database, store, clients; either way."""
-    cluster, dice = trial.cluster, trial.dice
-    faults = _faults(trial)
-    gaps, until = [], time.monotonic() + trial.seconds
-    while time.monotonic() < until:
-        agent, length = dice.choice(cluster.agents), dice.uniform(1.0, 1.5 * cluster.lease_s)
-        if dice.random() < 0.25:
-            with trial.gap(f"in {length:.1f} s of quiet", before_s=0):
-                time.sleep(length)
-            continue
-        name = dice.choice(sorted(faults))
-        with trial.gap(f"in {length:.1f} s of {name}, {agent.folder.name}, and the 2 s after it"):
-            heal = faults[name](agent)
-            time.sleep(length)
-            heal()
-            time.sleep(2)
-        gaps.append(trial.gaps[-1])
-    began = time.monotonic()
-    cluster.wait_ready(60)
-    figure("all ready after the last window", time.monotonic() - began, 30)
-    if gaps:
-        print(f"    fault windows: {len(gaps)}; their longest gaps: median {statistics.median(gaps):.2f} s, highest {max(gaps):.2f} s", flush=True)
-
-
-def _faults(trial: Trial) -> dict[str, Callable[[AgentProcess], Callable[[], None]]]:
-    """Each begins a fault of an agent and returns what ends it."""
-    cluster, network = trial.cluster, trial.cluster.network
-
-    def kill(agent: AgentProcess) -> Callable[[], None]:
-        agent.kill()
-        return lambda: agent.start(ready_within_s=60)
-
-    def pause(agent: AgentProcess) -> Callable[[], None]:
-        cluster.pause(agent)
-        return lambda: cluster.resume(agent)
-
-    def isolate(agent: AgentProcess) -> Callable[[], None]:
-        network.isolate(cluster.hosts[agent])
-        return network.heal
-
-    def cut(sender: str, receiver: str) -> Callable[[AgentProcess], Callable[[], None]]:
-        def begin(agent: AgentProcess) -> Callable[[], None]:
-            hosts = {"agent": cluster.hosts[agent], "database": cluster.database_host, "store": cluster.store_host,
-                     "clients": network.clients}
-            network.cut(hosts[sender], hosts[receiver])
-            return network.heal
-        return begin
-
-    found = {"kill -9": kill, "SIGSTOP": pause, "a vanished host": isolate}
-    for peer in ("database", "store", "clients"):
-        found[f"agent to {peer} cut"] = cut("agent", peer)
-        found[f"{peer} to agent cut"] = cut(peer, "agent")
-    return found

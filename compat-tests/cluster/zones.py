@@ -11,10 +11,10 @@ from confluent_kafka.admin import AdminClient
 
 from cluster import Cluster
 from lanes import FollowingConsumer
+from scenarios import ZONES
 from trial import TOPIC, Trial
 from with_clients import java_client
 
-ZONES = ("a", "b", "c")
 JAVA_ZONE = "c"
 CATCH_UP_S, QUIET_S = 3, 8
 

@@ -111,16 +111,18 @@ class Router:
 
 
 class RawProducer(threading.Thread):
-    """Sends unique values round-robin over the partitions, one record a batch, at `rate` a second until stopped."""
+    """Sends unique values round-robin over the partitions, one record a batch, at `rate` a second until stopped. The agent is
+    given `patience_s` for each."""
 
     def __init__(self, name: str, kafka: str, topic: str, partitions: int, rate: float, recorder: Recorder, run: str,
-                 in_flight: int = 1, idempotent: bool = False):
+                 in_flight: int = 1, idempotent: bool = False, patience_s: float = PRODUCE_TIMEOUT_MS / 1000):
         super().__init__(name=name, daemon=True)
         self.counts: Counter = Counter()
         self.acks: list[tuple[float, int]] = []
         self.fatal: list[str] = []
         self._topic, self._partitions, self._rate, self._run = topic, partitions, rate, run
         self._in_flight, self._idempotent, self._recorder = in_flight, idempotent, recorder
+        self._patience_s = patience_s
         self._router = Router(kafka.split(","), topic)
         self._stopped = threading.Event()
         self._streams: dict[Connection, str] = {}
@@ -170,7 +172,7 @@ class RawProducer(threading.Thread):
         remember = (number, partition, time.monotonic())
         try:
             connection.send(PRODUCE, produce_request(self._topic, partition, batch_of(value.encode(), producer),
-                                                     PRODUCE_TIMEOUT_MS), remember)
+                                                     int(self._patience_s * 1000)), remember)
         except OSError as error:
             self._lose(connection, error)
         return True
@@ -205,7 +207,7 @@ class RawProducer(threading.Thread):
             self._answered(number, partition, *produce_answer(answer))
         now = time.monotonic()
         for connection in self._router.open():
-            if connection.waiting and now - connection.waiting[0][2] > PRODUCE_TIMEOUT_MS / 1000 + SILENCE_S:
+            if connection.waiting and now - connection.waiting[0][2] > self._patience_s + SILENCE_S:
                 self._lose(connection, TimeoutError("silent"))
 
     def _answered(self, number: int, partition: int, error: int, offset: int) -> None:

@@ -25,7 +25,7 @@ class Workload:
     def __init__(self, folder: Path, kafka: str, topic: str, partitions: int, rate: float, producers: int = 3):
         self.kafka, self.topic, self.partitions = kafka, topic, partitions
         self.recorder = Recorder(folder / "history.jsonl")
-        run = f"{random.SystemRandom().randrange(1 << 32):08x}"
+        self.run = run = f"{random.SystemRandom().randrange(1 << 32):08x}"
         where = (kafka, topic, partitions)
         self.idempotent = [ProducerLane(f"idempotent{i}", *where, rate, {**IDEMPOTENT, **CLIENT}, self.recorder, run)
                            for i in range(producers)]
@@ -39,6 +39,12 @@ class Workload:
         for thread in (*self.lanes, *self.followers, self.watcher):
             thread.start()
 
+    def add_raw(self, name: str, rate: float, **settings: object) -> None:
+        """One more producer on the bare wire."""
+        lane = RawProducer(name, self.kafka, self.topic, self.partitions, rate, self.recorder, self.run, **settings)
+        lane.start()
+        self.lanes.append(lane)
+
     def longest_gap(self, since: float, until: float) -> float:
         """The longest time between two acks of one partition, between these two moments; of the idempotent producers."""
         longest = 0.0
@@ -51,6 +57,15 @@ class Workload:
     def acked_between(self, since: float, until: float) -> int:
         """Acks of all producers between these two moments."""
         return sum(since <= at <= until for lane in self.lanes for at, _ in list(lane.acks))
+
+    def acks_each_second(self, since: float, until: float) -> list[int]:
+        """Acks of all producers in each whole second between these two moments."""
+        counts = [0] * int(until - since)
+        for lane in self.lanes:
+            for at, _ in list(lane.acks):
+                if since <= at < since + len(counts):
+                    counts[int(at - since)] += 1
+        return counts
 
     def stop_sending(self) -> None:
         """Waits for the answers of what is in flight."""

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 
 /// The 99th percentile of the standard normal distribution.
 const NORMAL_P99: f64 = 2.326_347_874;
-/// How long a request stalls: longer than a client waits.
+/// How long a request stalls unless `stall_s` says so: longer than a client waits.
 const STALL: Duration = Duration::from_secs(15);
 
 /// A log-normal distribution by two of its quantiles.
@@ -65,12 +65,29 @@ pub struct Faults {
     pub unavailable: f64,
     /// `lost`: share of requests that are applied and whose connection is then closed without an answer.
     pub lost: f64,
-    /// `stall`: share of requests that are applied 15 s later, whether the client is there or not.
+    /// `stall`: share of requests that are applied later, whether the client is there or not.
     pub stall: f64,
+    /// `stall_s`: how much later: at most so many seconds, at least half of that; 0: 15 s.
+    pub stall_s: f64,
+    /// `reset`: share of reads of objects whose connection is closed in the middle of the body.
+    pub reset: f64,
+    /// `short`: share of reads of objects whose body lacks its second half, and says nothing of it.
+    pub short: f64,
+    /// `wrong`: share of reads of objects with one bit of the body turned over.
+    pub wrong: f64,
     /// `outage`: `refuse`, `hang` or `none`.
     pub outage: Option<Outage>,
     /// `deny`: a method that is answered 403, e.g. `PUT`; empty for none.
     pub deny: String,
+}
+
+/// What becomes of the body of an object that is read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Damage {
+    Reset,
+    Short,
+    /// Where the wrong bit is, as a share of the body.
+    Wrong(f64),
 }
 
 /// What becomes of one request.
@@ -82,6 +99,8 @@ pub(crate) enum Fate {
     Lost,
     Stall(Duration),
     Hang,
+    /// Served, and damaged if it reads an object.
+    Damaged(Damage),
 }
 
 impl Faults {
@@ -99,6 +118,10 @@ impl Faults {
                 "unavailable" => changed.unavailable = rate(value)?,
                 "lost" => changed.lost = rate(value)?,
                 "stall" => changed.stall = rate(value)?,
+                "stall_s" => changed.stall_s = seconds(value)?,
+                "reset" => changed.reset = rate(value)?,
+                "short" => changed.short = rate(value)?,
+                "wrong" => changed.wrong = rate(value)?,
                 "outage" => changed.outage = outage(value)?,
                 "deny" => value.clone_into(&mut changed.deny),
                 _ => bail!("there is no fault {name:?}"),
@@ -110,17 +133,37 @@ impl Faults {
 
     pub(crate) fn decide(&self, method: &Method, rng: &mut StdRng) -> (Duration, Fate) {
         let wait = if method == Method::PUT { self.put } else { self.get }.draw(rng);
-        let draw: f64 = rng.random();
         let fate = match self.outage {
             Some(Outage::Refuse) => return (Duration::ZERO, Fate::Unavailable),
             Some(Outage::Hang) => Fate::Hang,
             None if self.deny == method.as_str() => Fate::Denied,
-            None if draw < self.unavailable => Fate::Unavailable,
-            None if draw < self.unavailable + self.lost => Fate::Lost,
-            None if draw < self.unavailable + self.lost + self.stall => Fate::Stall(STALL),
-            None => Fate::Serve,
+            None => self.draw_fate(rng),
         };
         (wait, fate)
+    }
+
+    fn draw_fate(&self, rng: &mut StdRng) -> Fate {
+        let (mut draw, part): (f64, f64) = (rng.random(), rng.random());
+        let mut falls_to = |share: f64| {
+            draw -= share;
+            draw < 0.0
+        };
+        if falls_to(self.unavailable) {
+            Fate::Unavailable
+        } else if falls_to(self.lost) {
+            Fate::Lost
+        } else if falls_to(self.stall) {
+            let chosen = Duration::from_secs_f64(self.stall_s).mul_f64(0.5 + part / 2.0);
+            Fate::Stall(if chosen.is_zero() { STALL } else { chosen })
+        } else if falls_to(self.reset) {
+            Fate::Damaged(Damage::Reset)
+        } else if falls_to(self.short) {
+            Fate::Damaged(Damage::Short)
+        } else if falls_to(self.wrong) {
+            Fate::Damaged(Damage::Wrong(part))
+        } else {
+            Fate::Serve
+        }
     }
 }
 
@@ -128,6 +171,12 @@ fn rate(value: &str) -> Result<f64> {
     let rate = value.parse()?;
     ensure!((0.0..=1.0).contains(&rate), "{value:?} is not between 0 and 1");
     Ok(rate)
+}
+
+fn seconds(value: &str) -> Result<f64> {
+    let seconds = value.parse()?;
+    ensure!((0.0..=3_600.0).contains(&seconds), "{value:?} is not between 0 and 3600");
+    Ok(seconds)
 }
 
 fn outage(value: &str) -> Result<Option<Outage>> {
@@ -157,7 +206,7 @@ mod tests {
     #[test]
     fn what_is_not_understood_changes_nothing() {
         let mut faults = Faults::default();
-        for wrong in ["lost=2", "put=5", "put=9/5", "colour=red", "outage=some", "lost"] {
+        for wrong in ["lost=2", "put=5", "put=9/5", "colour=red", "outage=some", "lost", "stall_s=-1", "stall_s=inf"] {
             assert!(faults.change(&format!("stall=0.5&{wrong}")).is_err(), "{wrong}");
         }
         assert_eq!(faults, Faults::default());

@@ -23,6 +23,7 @@ use s3s::{Body, HttpRequest, HttpResponse};
 use tokio::net::TcpListener;
 
 use crate::bucket::Bucket;
+use crate::damage::damaged;
 use crate::faults::{Fate, Faults};
 
 /// Largest body that is taken, in bytes.
@@ -134,7 +135,9 @@ impl Server {
         }
         let request = whole(request).await?;
         let method = request.method().clone();
-        *self.0.requests.lock().entry(kind(&request)).or_default() += 1;
+        let kind = kind(&request);
+        let reads_object = kind == "GET";
+        *self.0.requests.lock().entry(kind).or_default() += 1;
         let (wait, fate) = {
             let (faults, rng) = &mut *self.0.faults.lock();
             faults.decide(&method, rng)
@@ -159,6 +162,11 @@ impl Server {
                 stalled.await.map_err(io::Error::other)?
             }
             Fate::Hang => pending().await,
+            Fate::Damaged(damage) if reads_object => {
+                *self.0.requests.lock().entry("damaged".to_owned()).or_default() += 1;
+                damaged(self.serve(request).await?, damage).await
+            }
+            Fate::Damaged(_) => self.serve(request).await,
         }
     }
 

@@ -1,0 +1,141 @@
+"""A topic that is filled, read, deleted and made again under its name, over and over: nothing of the one before may be seen.
+
+Each incarnation is a topic of its own in the history (`fleeting#3`), and its values say so: one that comes back under the next
+is a value of another partition. A deletion whose answer was lost may still happen later, to the next of that name; so then the
+name is given up.
+"""
+
+import random
+import threading
+import time
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from history import FAIL, INFO, OK, Value
+from raw_lanes import NONE, NOT_WRITTEN, Router
+from trial import Trial
+from wire import PRODUCE, batch_of, fetch, produce_answer, produce_request
+
+PARTITIONS, RECORDS = 3, 30
+READ_WITHIN_S = 120
+"""Over the longest fault and what heals it."""
+
+
+class Recreator(threading.Thread):
+    """Works until it is told to finish; `finish` raises what went wrong."""
+
+    def __init__(self, trial: Trial):
+        super().__init__(name="recreator", daemon=True)
+        self.rounds = 0
+        self._kafka, self._recorder, self._run = trial.cluster.kafka, trial.load.recorder, trial.load.run
+        self._stopped, self._wrong = threading.Event(), None
+        self._name = self._new_name()
+        self.start()
+
+    @staticmethod
+    def _new_name() -> str:
+        return f"fleeting-{random.SystemRandom().randrange(1 << 32):08x}"
+
+    def run(self) -> None:
+        """One incarnation after the other."""
+        try:
+            while not self._stopped.is_set():
+                self._live()
+                self.rounds += 1
+        except Exception as error:
+            self._wrong = error
+
+    def finish(self) -> None:
+        """The incarnation that lives comes to its end first."""
+        self._stopped.set()
+        self.join(2 * READ_WITHIN_S)
+        if self._wrong is not None or self.is_alive():
+            raise RuntimeError(f"the recreated topic: {self._wrong or 'stuck'}")
+
+    def _live(self) -> None:
+        self._until("create", lambda admin: admin.create_topics([NewTopic(self._name, PARTITIONS, 1)])[self._name],
+                    KafkaError.TOPIC_ALREADY_EXISTS)
+        known = f"{self._name}#{self.rounds}"
+        router = Router(self._kafka.split(","), self._name)
+        highest = self._fill(router, known)
+        self._read(router, known, highest)
+        router.close()
+        if self._until("delete", lambda admin: admin.delete_topics([self._name], operation_timeout=5)[self._name],
+                       KafkaError.UNKNOWN_TOPIC_OR_PART) > 1:
+            self._name = self._new_name()
+
+    def _until(self, what: str, ask, done: int) -> int:
+        """Asks until it is so; how often it asked. Each time as a new client: an old one asks the controller it knows, for minutes."""
+        deadline, asked, last = time.monotonic() + READ_WITHIN_S, 0, None
+        while time.monotonic() < deadline:
+            asked += 1
+            try:
+                ask(AdminClient({"bootstrap.servers": self._kafka, "log_level": 0, "socket.timeout.ms": 5_000})).result(10)
+                return asked
+            except KafkaException as error:
+                last = error.args[0]
+                if last.code() == done:
+                    return asked
+                time.sleep(0.2)
+            except TimeoutError:
+                last = "no answer"
+        raise RuntimeError(f"not in {READ_WITHIN_S} s: {what} {self._name}: {last}")
+
+    def _fill(self, router: Router, known: str) -> dict[int, int]:
+        """Sends its records, each once; the highest offset acked of each partition."""
+        highest = dict.fromkeys(range(PARTITIONS), -1)
+        for number in range(RECORDS):
+            partition = number % PARTITIONS
+            connection = None
+            while connection is None and not self._stopped.wait(0.02):
+                address = router.leader(partition)
+                connection = router.connection(address) if address else None
+            if connection is None:
+                return highest
+            value = Value(self._run, known, partition, self.name, number).encode()
+            operation = self._recorder.invoke(self.name, "send", topic=known, partition=partition, value=value)
+            try:
+                error, offset = produce_answer(connection.ask(PRODUCE, produce_request(self._name, partition, batch_of(value.encode()), 1_500)))
+            except OSError as lost:
+                self._recorder.complete(self.name, "send", INFO, operation, error=type(lost).__name__)
+                router.drop(connection)
+                continue
+            if error == NONE:
+                highest[partition] = max(highest[partition], offset)
+                self._recorder.complete(self.name, "send", OK, operation, offset=offset)
+            else:
+                self._recorder.complete(self.name, "send", FAIL if error in NOT_WRITTEN else INFO, operation, error=str(error))
+                router.forget_partition(partition)
+        return highest
+
+    def _read(self, router: Router, known: str, highest: dict[int, int]) -> None:
+        """From the beginning to what was acked last."""
+        reader = f"{known}-reader"
+        self._recorder.complete(reader, "client", OK, final=True)
+        self._recorder.complete(reader, "assign", OK, topic=known, positions={str(p): 0 for p in highest})
+        positions, deadline = dict.fromkeys(highest, 0), time.monotonic() + READ_WITHIN_S
+        while left := {p: at for p, at in positions.items() if at <= highest[p]}:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"not read in {READ_WITHIN_S} s: {known}, {left} of {highest}")
+            for address, led in router.by_leader(left).items():
+                self._fetch(router, address, {p: positions[p] for p in led}, known, reader, positions)
+            time.sleep(0.02)
+
+    def _fetch(self, router: Router, address: str, wanted: dict[int, int], known: str, reader: str, positions: dict[int, int]) -> None:
+        connection = router.connection(address)
+        if connection is None:
+            return
+        number = self._recorder.invoke(reader, "poll", topic=known)
+        try:
+            found = fetch(connection, self._name, wanted, max_wait_ms=50)
+        except OSError:
+            router.drop(connection)
+            return
+        self._recorder.complete(reader, "poll", OK, number,
+                                records=[[f.partition, at, value.decode("latin-1")] for f in found for at, value, _ in f.records])
+        for one in found:
+            if one.records:
+                positions[one.partition] = one.records[-1][0] + 1
+            if one.error != NONE:
+                router.forget_partition(one.partition)
