@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Everything there is to test, from a fresh clone: what the tests need, both builds, units, the built binary, real
-# clients, kill tests, many agents. A table at the end; exit code 1 if anything failed. On two cores about 30 minutes cold.
+# clients, hostile input, kill tests, many agents. A table at the end; exit code 1 if anything failed. On two cores about 30 minutes cold.
 #
-#   scripts/test.sh [step…]     steps: setup lints build units binary deploy clients stores kill cluster; none means all
+#   scripts/test.sh [step…]     steps: setup lints build units binary deploy clients stores hostile kill cluster; none means all
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-all=(setup lints build units binary deploy clients stores kill cluster)
+all=(setup lints build units binary deploy clients stores hostile kill cluster)
 target=${CARGO_TARGET_DIR:-$PWD/target}
 export CARGO_TARGET_DIR=$target STREAMHOUSE_TOOLS=${STREAMHOUSE_TOOLS:-$target/compat}
 names=() results=() times=() causes=() failed=0
@@ -62,6 +62,7 @@ main() {
             deploy) run 5 "deploy files" scripts/test-deploy.sh "$target/release/agent" || true ;;
             clients) run 12 "clients" compat-tests/run.sh || true ;;
             stores) run 3 "object stores" compat-tests/stores/run.sh || true ;;
+            hostile) run 3 "hostile input" compat-tests/hostile/run.sh || true ;;
             kill) run 15 "kill tests" compat-tests/kill/run.sh || true
                 run 5 "disks that fail" compat-tests/disk/run.sh || true ;;
             cluster) run 15 "many agents" compat-tests/cluster/run.sh || true ;;

@@ -35,6 +35,6 @@ def batch(*values: bytes, key: bytes | None = None, attributes: int = 0, timesta
     return _batch(values, key, attributes, timestamp, (-1, -1, -1), count)
 
 
-def idempotent(*values: bytes, producer: int, epoch: int, sequence: int, attributes: int = 0) -> bytes:
+def idempotent(*values: bytes, producer: int, epoch: int, sequence: int, attributes: int = 0, timestamp: int = 0) -> bytes:
     """Of a producer."""
-    return _batch(values, None, attributes, 0, (producer, epoch, sequence), None)
+    return _batch(values, None, attributes, timestamp, (producer, epoch, sequence), None)

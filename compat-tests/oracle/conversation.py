@@ -4,6 +4,7 @@ import re
 import socket
 import struct
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from schemas import Malformed, Schemas, unsigned
@@ -54,6 +55,30 @@ class Conversation:
         """A body that need not be one."""
         self.exchanges.append(Exchange(api, version, label, self.send(api, version, body)))
 
+    def ask_at_once(self, api: str, version: int, bodies: dict[str, dict]) -> None:
+        """Several requests of one API, all sent before the first answer is read; by label."""
+        request = self.schemas.requests[api]
+        frames = [self._request(api, version, request.encode(version, body)) for body in bodies.values()]
+        try:
+            self._connected().sendall(b"".join(struct.pack(">i", len(frame)) + frame for frame in frames))
+        except OSError:
+            self.close()
+        for label in bodies:
+            self.exchanges.append(Exchange(api, version, label, self._answer(api, version, self._next_frame)))
+
+    def ask_raw(self, data: bytes, label: str) -> None:
+        """Bytes that need not be a frame, on a connection of their own."""
+        self.close()
+        try:
+            self._connected().sendall(data)
+            answer = f"{len(self._next_frame())} bytes"
+        except TimeoutError:
+            answer = SILENT
+        except OSError:
+            answer = CLOSED
+        self.close()
+        self.exchanges.append(Exchange("frames", 0, label, answer))
+
     def prepare(self, api: str, body: dict) -> dict:
         """A request on the way to what is compared, in the highest version; raises unless it is answered."""
         version = self.highest(api)
@@ -64,11 +89,18 @@ class Conversation:
 
     def send(self, api: str, version: int, body: bytes) -> object:
         """The answer's body, or a sentence."""
+        frame = self._request(api, version, body)
+        return self._answer(api, version, lambda: self._exchange(frame))
+
+    def _request(self, api: str, version: int, body: bytes) -> bytes:
         request = self.schemas.requests[api]
-        flexible = version in request.flexible
-        header = struct.pack(">hhih", request.key, version, 7, len(CLIENT)) + CLIENT.encode() + (unsigned(0) if flexible else b"")
+        tags = unsigned(0) if version in request.flexible else b""
+        return struct.pack(">hhih", request.key, version, 7, len(CLIENT)) + CLIENT.encode() + tags + body
+
+    def _answer(self, api: str, version: int, receive: Callable[[], bytes]) -> object:
+        flexible = version in self.schemas.requests[api].flexible
         try:
-            data = self._exchange(header + body)
+            data = receive()
         except TimeoutError:
             self.close()
             return SILENT
@@ -85,14 +117,21 @@ class Conversation:
         except (Malformed, UnicodeDecodeError, struct.error) as error:
             return f"undecodable: {error}"
 
-    def _exchange(self, request: bytes) -> bytes:
+    def _connected(self) -> socket.socket:
         if self._connection is None:
             host, port = self.address.rsplit(":", 1)
             self._connection = socket.create_connection((host, int(port)), ANSWER_WITHIN_S)
         self._connection.settimeout(ANSWER_WITHIN_S)
-        self._connection.sendall(struct.pack(">i", len(request)) + request)
-        size = struct.unpack(">i", self._exactly(4))[0]
-        return self._exactly(size)
+        return self._connection
+
+    def _exchange(self, request: bytes) -> bytes:
+        self._connected().sendall(struct.pack(">i", len(request)) + request)
+        return self._next_frame()
+
+    def _next_frame(self) -> bytes:
+        if self._connection is None:
+            raise ConnectionError(CLOSED)
+        return self._exactly(struct.unpack(">i", self._exactly(4))[0])
 
     def _exactly(self, size: int) -> bytes:
         data = bytearray()

@@ -22,6 +22,8 @@ from schemas import Schemas
 from script import CASES
 
 import groups  # noqa: F401  registers its cases
+import idempotence
+import malformed  # noqa: F401  registers its cases
 
 AGENT_SETTINGS = {"GROUP_INITIAL_REBALANCE_DELAY_MS": "0"}
 
@@ -58,11 +60,12 @@ def run_case(run, api: str, number: int, version: int, sides: list[Conversation]
     found.add(sides[0].exchanges, sides[1].exchanges, (sides[0].address, sides[1].address), sides[0].prefix)
 
 
-def run_all(wanted: list[str], kafka: str, agent: str, schemas: Schemas) -> Found:
-    """The whole script."""
-    both = served(kafka, schemas), served(agent, schemas)
+def run_all(wanted: list[str], kafka: KafkaProcess, agent: AgentProcess, schemas: Schemas) -> Found:
+    """The whole script; at its end both brokers are killed and started again, if Produce is asked about."""
+    addresses = kafka.address, agent.kafka
+    both = served(addresses[0], schemas), served(addresses[1], schemas)
     versions = common(*both, schemas)
-    sides = [Conversation(address, schemas, versions, "") for address in (kafka, agent)]
+    sides = [Conversation(address, schemas, versions, "") for address in addresses]
     found = Found()
     for api in sorted(both[0].keys() | both[1].keys(), key=lambda name: schemas.requests[name].key):
         left, right = both[0].get(api), both[1].get(api)
@@ -73,6 +76,12 @@ def run_all(wanted: list[str], kafka: str, agent: str, schemas: Schemas) -> Foun
             continue
         for version in range(versions[case.api][0], versions[case.api][1] + 1):
             run_case(case.run, case.api, number, version, sides, found)
+    if not wanted or "Produce" in wanted:
+        def restart() -> None:
+            for broker in (kafka, agent):
+                broker.kill()
+                broker.start()
+        idempotence.fail_over(sides, restart, found)
     for side in sides:
         side.close()
     return found
@@ -110,7 +119,7 @@ def main() -> int:
     try:
         kafka.start()
         agent.start()
-        found = run_all(options.apis, kafka.address, agent.kafka, schemas)
+        found = run_all(options.apis, kafka, agent, schemas)
         if not agent.is_alive():
             print(f"the agent died\n{agent.log_end()}")
             return 1

@@ -16,6 +16,14 @@ NUMBERS = {"int8": "b", "int16": "h", "uint16": "H", "int32": "i", "uint32": "I"
 NIL = bytes(16)
 
 
+class Claim(list):
+    """An array that claims another length than it has."""
+
+    def __init__(self, items: list, claimed: int):
+        super().__init__(items)
+        self.claimed = claimed
+
+
 class Malformed(Exception):
     """An answer that its definition does not describe."""
 
@@ -129,7 +137,8 @@ def _write(field: Field, type_: str, version: int, value: object, compact: bool,
         if value is None:
             return _length(None, compact, "i")
         items = [_write(field, field.element, version, item, compact, where) for item in value]
-        return _length(len(items), compact, "i") + b"".join(items)
+        size = value.claimed if isinstance(value, Claim) else len(items)
+        return _length(size, compact, "i") + b"".join(items)
     if type_ in NUMBERS:
         return struct.pack(">" + NUMBERS[type_], value)
     if type_ == "bool":

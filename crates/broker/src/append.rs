@@ -222,6 +222,12 @@ pub enum AppendError {
         /// The topic's bound.
         max: usize,
     },
+    /// The batch unpacks to more than is read of one. Kafka 10, on which clients split the batch (Apache Kafka has no bound).
+    #[error("the batch unpacks to more than {limit_bytes} bytes")]
+    UnpacksTooLarge {
+        /// The bound.
+        limit_bytes: u64,
+    },
     /// The codec is unknown, or not allowed for this protocol version. Kafka 76.
     #[error("unsupported compression type")]
     UnsupportedCompression,
@@ -273,7 +279,7 @@ impl AppendError {
             Self::Corrupt(_) => "corrupt",
             Self::InvalidRecord { .. } => "invalid_record",
             Self::InvalidTimestamp { .. } => "invalid_timestamp",
-            Self::TooLarge { .. } => "too_large",
+            Self::TooLarge { .. } | Self::UnpacksTooLarge { .. } => "too_large",
             Self::UnsupportedCompression => "unsupported_compression",
             Self::InvalidProducerEpoch => "invalid_producer_epoch",
             Self::OutOfOrderSequence { .. } => "out_of_order_sequence",

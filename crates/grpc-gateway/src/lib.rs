@@ -21,7 +21,7 @@ mod service;
 mod status;
 
 pub use peer::watch_peers;
-pub use server::{GrpcServer, GrpcSettings, ServeError};
+pub use server::{GrpcServer, GrpcSettings, ServeError, services};
 
 /// What agents ask of each other, generated from `proto/`.
 #[allow(

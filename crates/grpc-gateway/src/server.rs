@@ -123,6 +123,14 @@ async fn set_health(health: &HealthReporter, status: ServingStatus) {
     }
 }
 
+/// The services without a listener, for those who bring requests of their own: tests in memory, and the fuzz target.
+///
+/// # Errors
+/// As [`ServeError`] says.
+pub fn services(broker: Broker, shutdown: CancellationToken) -> Result<tonic::service::Routes, ServeError> {
+    routes(broker, &HealthReporter::new(), shutdown)
+}
+
 fn routes(
     broker: Broker,
     health: &HealthReporter,

@@ -198,7 +198,7 @@ impl From<AppendError> for Failure {
             AppendError::InvalidTimestamp { record_errors, .. } => {
                 Self::new(Code::InvalidArgument, "INVALID_TIMESTAMP", name_records(&message, &record_errors))
             }
-            AppendError::TooLarge { .. } => Self::new(
+            AppendError::TooLarge { .. } | AppendError::UnpacksTooLarge { .. } => Self::new(
                 Code::InvalidArgument,
                 "MESSAGE_TOO_LARGE",
                 format!("{message}: send fewer records in a request, or raise the topic's max.message.bytes"),

@@ -35,7 +35,7 @@ pub(crate) fn of_append(error: &AppendError, named_by: NamedBy) -> Option<Code> 
         AppendError::Corrupt(_) => Code::CorruptMessage,
         AppendError::InvalidRecord { .. } => Code::InvalidRecord,
         AppendError::InvalidTimestamp { .. } => Code::InvalidTimestamp,
-        AppendError::TooLarge { .. } => Code::MessageTooLarge,
+        AppendError::TooLarge { .. } | AppendError::UnpacksTooLarge { .. } => Code::MessageTooLarge,
         AppendError::UnsupportedCompression => Code::UnsupportedCompressionType,
         AppendError::InvalidProducerEpoch => Code::InvalidProducerEpoch,
         AppendError::OutOfOrderSequence { .. } => Code::OutOfOrderSequenceNumber,

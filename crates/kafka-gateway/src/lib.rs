@@ -6,6 +6,8 @@
 //! end would need too.
 
 mod api;
+#[cfg(test)]
+mod bodies_tests;
 mod connection;
 mod context;
 mod dispatch;

@@ -3,24 +3,12 @@
 #![expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "lengths in tests are small")]
 
 use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{
-    AlterClientQuotasRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest,
-    ApiKey, ApiVersionsRequest, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, CreateAclsRequest,
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteAclsRequest, DeleteGroupsRequest, DeleteRecordsRequest,
-    DeleteTopicsRequest, DescribeAclsRequest, DescribeClientQuotasRequest, DescribeClusterRequest,
-    DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest, DescribeProducersRequest,
-    DescribeTopicPartitionsRequest, DescribeUserScramCredentialsRequest, ElectLeadersRequest, FetchRequest,
-    FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
-    LeaveGroupRequest, ListConfigResourcesRequest, ListGroupsRequest, ListOffsetsRequest,
-    ListPartitionReassignmentsRequest, ListTransactionsRequest, MetadataRequest, OffsetCommitRequest,
-    OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest,
-};
-use kafka_protocol::protocol::{Decodable, Encodable};
+use kafka_protocol::messages::ApiKey;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use crate::api::{APIS, Api};
-use crate::named_by_id;
+use crate::bodies_tests::decoded;
 use crate::preflight::{Malformed, TAGGED_FIELDS_MAX, walk};
 use crate::schema::{Field, Kind};
 
@@ -30,9 +18,17 @@ struct Writer {
     version: i16,
     flexible: bool,
     random: SmallRng,
+    /// Arrays so far.
+    arrays: usize,
+    /// The array that claims another count than it has.
+    lie: Option<(usize, i32)>,
 }
 
 impl Writer {
+    fn new(version: i16, flexible: bool, arrays: usize, lie: Option<(usize, i32)>) -> Self {
+        Self { out: BytesMut::new(), version, flexible, random: SmallRng::seed_from_u64(0), arrays, lie }
+    }
+
     fn varint(&mut self, mut value: u32) {
         while value >= 0x80 {
             self.out.put_u8((value & 0x7f) as u8 | 0x80);
@@ -48,6 +44,16 @@ impl Writer {
             (true, _) => self.varint((length + 1) as u32),
             (false, true) => self.out.put_i16(length as i16),
             (false, false) => self.out.put_i32(length),
+        }
+    }
+
+    fn count(&mut self, count: Option<usize>) {
+        let number = self.arrays;
+        self.arrays += 1;
+        match self.lie {
+            Some((liar, claimed)) if liar == number && self.flexible => self.varint(claimed.cast_unsigned().wrapping_add(1)),
+            Some((liar, claimed)) if liar == number => self.out.put_i32(claimed),
+            _ => self.length(count, false),
         }
     }
 
@@ -72,9 +78,10 @@ impl Writer {
         let unknown: bool = self.random.random();
         self.varint((tagged.len() + usize::from(unknown)) as u32);
         for field in tagged {
-            let mut inner =
-                Self { out: BytesMut::new(), version, flexible: true, random: SmallRng::from_rng(&mut self.random) };
+            let random = SmallRng::from_rng(&mut self.random);
+            let mut inner = Self { random, ..Self::new(version, true, self.arrays, self.lie) };
             inner.field(field);
+            self.arrays = inner.arrays;
             self.varint(field.tag.unwrap());
             self.varint(inner.out.len() as u32);
             self.out.extend_from_slice(&inner.out);
@@ -100,18 +107,18 @@ impl Writer {
                 self.bytes(count.unwrap_or(0));
             }
             Kind::Structs(fields) => {
-                self.length(count, false);
+                self.count(count);
                 (0..count.unwrap_or(0)).for_each(|_| self.fields(fields));
             }
             Kind::Texts => {
-                self.length(count, false);
+                self.count(count);
                 for _ in 0..count.unwrap_or(0) {
                     self.length(Some(3), true);
                     self.bytes(3);
                 }
             }
             Kind::FixedArray(size) => {
-                self.length(count, false);
+                self.count(count);
                 self.bytes(size * count.unwrap_or(0));
             }
             Kind::Struct(fields) => self.fields(fields),
@@ -128,11 +135,16 @@ impl Writer {
 }
 
 fn random_frame(api: &Api, version: i16, seed: u64) -> Bytes {
-    let flexible = version >= api.flexible_since;
-    let mut writer = Writer { out: BytesMut::new(), version, flexible, random: SmallRng::seed_from_u64(seed) };
+    lying_frame(api, version, seed, None).0
+}
+
+/// A random request, and how many arrays it has.
+fn lying_frame(api: &Api, version: i16, seed: u64, lie: Option<(usize, i32)>) -> (Bytes, usize) {
+    let random = SmallRng::seed_from_u64(seed);
+    let mut writer = Writer { random, ..Writer::new(version, version >= api.flexible_since, 0, lie) };
     put_header(&mut writer.out, api, version);
     writer.fields(api.body);
-    writer.out.freeze()
+    (writer.out.freeze(), writer.arrays)
 }
 
 fn put_header(out: &mut BytesMut, api: &Api, version: i16) {
@@ -143,69 +155,6 @@ fn put_header(out: &mut BytesMut, api: &Api, version: i16) {
     out.put_slice(b"test");
     if version >= api.flexible_since {
         out.put_u8(0);
-    }
-}
-
-/// Decodes, encodes again if it decodes, and says how many bytes were left and what was encoded.
-fn decoded(key: ApiKey, body: &mut Bytes, version: i16) -> Option<BytesMut> {
-    fn through<R: Decodable + Encodable>(body: &mut Bytes, version: i16) -> Option<BytesMut> {
-        let request = R::decode(body, version).ok()?;
-        let mut out = BytesMut::new();
-        request.encode(&mut out, version).ok()?;
-        Some(out)
-    }
-    // Requests of these are not the crate's to write.
-    fn by_id<R>(body: &mut Bytes, decode: impl Fn(&mut Bytes) -> Option<R>) -> Option<BytesMut> {
-        let before = body.clone();
-        decode(body).map(|_| BytesMut::from(&before[..]))
-    }
-    match key {
-        ApiKey::OffsetCommit if version >= named_by_id::BY_ID_SINCE => by_id(body, named_by_id::offset_commit),
-        ApiKey::OffsetFetch if version >= named_by_id::BY_ID_SINCE => by_id(body, named_by_id::offset_fetch),
-        ApiKey::OffsetCommit => through::<OffsetCommitRequest>(body, version),
-        ApiKey::OffsetFetch => through::<OffsetFetchRequest>(body, version),
-        ApiKey::OffsetDelete => through::<OffsetDeleteRequest>(body, version),
-        ApiKey::JoinGroup => through::<JoinGroupRequest>(body, version),
-        ApiKey::SyncGroup => through::<SyncGroupRequest>(body, version),
-        ApiKey::Heartbeat => through::<HeartbeatRequest>(body, version),
-        ApiKey::LeaveGroup => through::<LeaveGroupRequest>(body, version),
-        ApiKey::ListGroups => through::<ListGroupsRequest>(body, version),
-        ApiKey::DescribeGroups => through::<DescribeGroupsRequest>(body, version),
-        ApiKey::DeleteGroups => through::<DeleteGroupsRequest>(body, version),
-        ApiKey::Produce => through::<ProduceRequest>(body, version),
-        ApiKey::Fetch => through::<FetchRequest>(body, version),
-        ApiKey::ListOffsets => through::<ListOffsetsRequest>(body, version),
-        ApiKey::Metadata => through::<MetadataRequest>(body, version),
-        ApiKey::FindCoordinator => through::<FindCoordinatorRequest>(body, version),
-        ApiKey::ApiVersions => through::<ApiVersionsRequest>(body, version),
-        ApiKey::CreateTopics => through::<CreateTopicsRequest>(body, version),
-        ApiKey::DeleteTopics => through::<DeleteTopicsRequest>(body, version),
-        ApiKey::DeleteRecords => through::<DeleteRecordsRequest>(body, version),
-        ApiKey::InitProducerId => through::<InitProducerIdRequest>(body, version),
-        ApiKey::OffsetForLeaderEpoch => through::<OffsetForLeaderEpochRequest>(body, version),
-        ApiKey::DescribeAcls => through::<DescribeAclsRequest>(body, version),
-        ApiKey::CreateAcls => through::<CreateAclsRequest>(body, version),
-        ApiKey::DeleteAcls => through::<DeleteAclsRequest>(body, version),
-        ApiKey::DescribeConfigs => through::<DescribeConfigsRequest>(body, version),
-        ApiKey::AlterConfigs => through::<AlterConfigsRequest>(body, version),
-        ApiKey::AlterReplicaLogDirs => through::<AlterReplicaLogDirsRequest>(body, version),
-        ApiKey::DescribeLogDirs => through::<DescribeLogDirsRequest>(body, version),
-        ApiKey::CreatePartitions => through::<CreatePartitionsRequest>(body, version),
-        ApiKey::ElectLeaders => through::<ElectLeadersRequest>(body, version),
-        ApiKey::IncrementalAlterConfigs => through::<IncrementalAlterConfigsRequest>(body, version),
-        ApiKey::AlterPartitionReassignments => through::<AlterPartitionReassignmentsRequest>(body, version),
-        ApiKey::ListPartitionReassignments => through::<ListPartitionReassignmentsRequest>(body, version),
-        ApiKey::DescribeClientQuotas => through::<DescribeClientQuotasRequest>(body, version),
-        ApiKey::AlterClientQuotas => through::<AlterClientQuotasRequest>(body, version),
-        ApiKey::DescribeUserScramCredentials => through::<DescribeUserScramCredentialsRequest>(body, version),
-        ApiKey::DescribeCluster => through::<DescribeClusterRequest>(body, version),
-        ApiKey::ConsumerGroupHeartbeat => through::<ConsumerGroupHeartbeatRequest>(body, version),
-        ApiKey::ConsumerGroupDescribe => through::<ConsumerGroupDescribeRequest>(body, version),
-        ApiKey::DescribeProducers => through::<DescribeProducersRequest>(body, version),
-        ApiKey::ListTransactions => through::<ListTransactionsRequest>(body, version),
-        ApiKey::ListConfigResources => through::<ListConfigResourcesRequest>(body, version),
-        ApiKey::DescribeTopicPartitions => through::<DescribeTopicPartitionsRequest>(body, version),
-        key => panic!("{key:?} has no decoder here"),
     }
 }
 
@@ -274,6 +223,23 @@ fn mutated_requests_neither_panic_nor_promise_more_memory_than_their_bytes_are_w
             }
         }
     }
+}
+
+#[test]
+fn no_array_of_any_request_may_claim_what_the_frame_cannot_hold() {
+    let mut lies = 0;
+    for (api, version) in every_version() {
+        for seed in 0..20 {
+            let (_, arrays) = lying_frame(api, version, seed, None);
+            for (array, claimed) in (0..arrays).flat_map(|array| [(array, i32::MAX), (array, -2), (array, 1 << 20)]) {
+                let (frame, _) = lying_frame(api, version, seed, Some((array, claimed)));
+                let walked = walk(api, version, &frame);
+                assert!(walked.is_err(), "{} {version} seed {seed} array {array}: {claimed}", api.name);
+                lies += 1;
+            }
+        }
+    }
+    assert!(lies > 10_000, "{lies}");
 }
 
 #[test]

@@ -114,9 +114,8 @@ fn check_body(batch: Bytes, header: RecordBatchHeader, rules: &RecordRules) -> R
             indexes.iter().map(|index| RecordError { index: *index, message: why.to_owned() }).collect()
         };
         match &error {
-            RecordCheckError::Malformed(_) | RecordCheckError::TooLarge { .. } => {
-                AppendError::InvalidRecord { message, record_errors: Vec::new() }
-            }
+            RecordCheckError::Malformed(_) => AppendError::InvalidRecord { message, record_errors: Vec::new() },
+            RecordCheckError::TooLarge { limit_bytes } => AppendError::UnpacksTooLarge { limit_bytes: *limit_bytes },
             RecordCheckError::UnknownCompression => AppendError::UnsupportedCompression,
             RecordCheckError::NullKey { indexes } => AppendError::InvalidRecord {
                 message,

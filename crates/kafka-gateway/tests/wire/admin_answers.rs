@@ -83,7 +83,7 @@ fn of_producer(id: i64, epoch: i16, sequence: i32) -> Bytes {
     changed[43..51].copy_from_slice(&id.to_be_bytes());
     changed[51..53].copy_from_slice(&epoch.to_be_bytes());
     changed[53..57].copy_from_slice(&sequence.to_be_bytes());
-    let crc = crate::malformed::crc32c(&changed[21..]);
+    let crc = crate::harness::crc32c(&changed[21..]);
     changed[17..21].copy_from_slice(&crc.to_be_bytes());
     changed.freeze()
 }

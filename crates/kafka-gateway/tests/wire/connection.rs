@@ -52,6 +52,19 @@ async fn a_client_that_sends_byte_by_byte_is_served() {
     assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
 }
 
+#[tokio::test]
+async fn a_frame_cut_off_in_its_middle_disturbs_nobody() {
+    let (server, mut honest, id) = Server::with_topic("t").await;
+    let whole = frame(13, 1, &produce("", id, &[(0, Some(batch(&["x"])))]));
+    for length in 1..whole.len() {
+        let mut client = server.connect();
+        client.stream.write_all(&whole[..length]).await.unwrap();
+        drop(client);
+    }
+    let response = honest.call(13, &produce("", id, &[(0, Some(batch(&["y"])))])).await;
+    assert_eq!(response.responses[0].partition_responses[0].base_offset, 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn half_a_frame_and_then_silence_is_closed_in_time() {
     let server = Server::start().await;

@@ -9,7 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use kafka_gateway::{Addresses, FetchSessions, KafkaSettings, serve_connection};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    ApiKey, CreateTopicsRequest, MetadataRequest, ProduceRequest, RequestHeader, TopicName,
+    CreateTopicsRequest, MetadataRequest, ProduceRequest, RequestHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use metadata::MemoryStore;
@@ -174,7 +174,11 @@ pub(crate) fn produce(name: &str, id: Uuid, partitions: &[(i32, Option<Bytes>)])
         .with_topic_data(vec![topic])
 }
 
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc: u32, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg()))
+    })
+}
+
 /// Half a second that is long for an answer, short for a test.
 pub(crate) const SOON: Duration = Duration::from_millis(500);
-
-pub(crate) const PRODUCE: i16 = ApiKey::Produce as i16;

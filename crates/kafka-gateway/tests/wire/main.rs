@@ -12,6 +12,5 @@ mod fetch_sessions;
 mod group_offsets;
 mod groups;
 mod harness;
-mod malformed;
 mod metadata;
 mod produce_and_fetch;

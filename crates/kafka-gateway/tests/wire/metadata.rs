@@ -130,3 +130,15 @@ async fn describe_topic_partitions_pages() {
     let response = client.call(0, &DescribeTopicPartitionsRequest::default().with_topics(unknown)).await;
     assert_eq!(response.topics[0].error_code, 3);
 }
+
+#[tokio::test]
+async fn all_topics_of_librdkafka_2_16_is_answered_although_three_bytes_are_too_many() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    // A compact null array written as four bytes.
+    let request = [&header(3, 13, 1, 2)[..], &[0, 0, 0, 0, 1, 0, 0]].concat();
+    client.stream.write_all(&with_length(&request)).await.unwrap();
+    let answer = client.next_frame().await.expect("an answer");
+    assert!(answer.len() > 20, "{answer:?}");
+    assert!(client.works().await);
+}

@@ -1,0 +1,14 @@
+//! `fuzz/run.sh grpc_request 60`; findings go to `corpus/grpc_request`, which crates/grpc-gateway/tests/corpus.rs replays.
+#![no_main]
+
+#[path = "../../crates/grpc-gateway/tests/exercise/mod.rs"]
+mod exercise;
+mod largest;
+
+use std::cell::RefCell;
+
+use exercise::Exercise;
+
+thread_local!(static EXERCISE: RefCell<Exercise> = RefCell::new(Exercise::new(500)));
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| EXERCISE.with_borrow_mut(|exercise| exercise.run(bytes)));
