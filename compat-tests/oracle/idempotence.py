@@ -1,5 +1,6 @@
 """The edges of idempotent producers: duplicates, gaps, wrapped sequences, epochs, requests in flight, and a broker that dies."""
 
+import time
 from collections.abc import Callable
 
 from batches import idempotent
@@ -24,6 +25,16 @@ class Producer:
         data = {"PartitionData": [{"Index": 0, "Records": records}]}
         data |= {"TopicId": self._topic_id} if self._version >= 13 else {"Name": self._topic}
         return {"Acks": -1, "TimeoutMs": 10_000, "TopicData": [data]}
+
+    def led(self) -> None:
+        """Returns when the partition has a leader again."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            found = self._s.prepare("Metadata", {"Topics": [{"Name": self._topic}]})["Topics"]
+            if all(p["ErrorCode"] == 0 and p["LeaderId"] >= 0 for topic in found for p in topic["Partitions"]) and found[0]["Partitions"]:
+                return
+            time.sleep(0.2)
+        raise RuntimeError(f"{self._topic} has no leader")
 
     def ask(self, label: str, sequence: int, count: int = 1, epoch: int = 0) -> None:
         """One at a time."""
@@ -115,7 +126,9 @@ def fail_over(sides: list[Conversation], restart: Callable[[], None], found: Fou
             producers[-1].ask("before", sequence)
         side.close()
     restart()
-    for side, p in zip(sides, producers):
+    for p in producers:
+        p.led()
+    for p in producers:
         for back in range(1, 8):
             p.ask(f"after a fail-over, duplicate of the last but {back - 1}", 7 - back)
         p.ask("after a fail-over, gap", 9)

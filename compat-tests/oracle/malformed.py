@@ -32,7 +32,8 @@ def batches() -> dict[str, bytes]:
     """What is wrong with it, and the batch."""
     good = batch(b"a", b"b")
     return {
-        "magic 0": changed(16, b"\0", False), "magic 3": changed(16, b"\3", False),
+        "count damaged": changed(57, b"\0\0\0\x09", False), "attributes damaged": changed(21, b"\0\7", False),
+        "producer id damaged": changed(43, b"\0\0\0\0\0\0\0\1", False), "magic 0": changed(16, b"\0", False), "magic 3": changed(16, b"\3", False),
         "length past the batch": changed(8, b"\0\1\0\0", False), "length short": changed(8, b"\0\0\0\x31", False),
         "length below a header": changed(8, b"\0\0\0\x30", False), "length 0": changed(8, bytes(4), False),
         "length -1": changed(8, b"\xff" * 4, False), "length i32::MAX": changed(8, b"\x7f\xff\xff\xff", False),

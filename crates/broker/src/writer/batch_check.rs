@@ -67,8 +67,11 @@ fn check_header(batch: &[u8], config: &LogConfig, zstd_allowed: bool) -> Result<
         BatchError::Magic(0 | 1) => invalid(error),
         _ => AppendError::Corrupt(error.to_string()),
     })?;
+    // Only a CRC that is right says that the client meant what it sent: damage on the way is for it to send again, as in Kafka.
+    let damaged = || !segment::crc_matches(batch.get(..header.total_bytes()).unwrap_or_default());
     segment::check_header(&header, batch.len()).map_err(|error| match error {
         HeaderError::Truncated { .. } => AppendError::Corrupt(error.to_string()),
+        _ if damaged() => AppendError::Corrupt("the CRC does not match".to_owned()),
         HeaderError::LogAppendTime => {
             AppendError::InvalidTimestamp { message: error.to_string(), record_errors: Vec::new() }
         }

@@ -35,7 +35,7 @@ const GZIP_CUT: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0, 5, 0, 0xfa, 0xf
 /// 4 KiB of zstd for 128 MiB: a record that goes on for ever, in blocks of one repeated byte (RFC 8878).
 fn zstd_bomb() -> Bytes {
     let head: &[u8] = &[0xfe, 0xff, 0xff, 0xff, 0x03, 0, 0, 0, 1, 0xc0, 0xff, 0xff, 0xff, 0x03];
-    let frame: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd, 0, 10 << 3];
+    let frame: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd, 0, 7 << 3];
     let raw_block: &[u8] = &[(head.len() as u8) << 3, 0, 0];
     let repeated: &[u8] = &[0x02, 0, 0x10, 0]; // 128 KiB of zeros
     packed(4, &[frame, raw_block, head, &repeated.repeat(1_000)].concat())
@@ -46,9 +46,12 @@ pub(crate) fn rows() -> Vec<(&'static str, Bytes, i16)> {
     let good = batch(&["a", "b"]);
     vec![
         ("bad CRC", changed(17, &[1, 2, 3, 4], false), 2),
+        ("count damaged", changed(57, &[0, 0, 0, 9], false), 2),
+        ("attributes damaged", changed(21, &[0, 7], false), 2),
+        ("producer id damaged", changed(43, &[0, 0, 0, 0, 0, 0, 0, 1], false), 2),
         ("magic 0", changed(16, &[0], false), 87),
         ("magic 1", changed(16, &[1], false), 87),
-        ("magic 3", changed(16, &[3], false), 87),
+        ("magic 3", changed(16, &[3], false), 2),
         ("length past the batch", changed(8, &[0, 1, 0, 0], false), 2),
         ("length short", changed(8, &[0, 0, 0, 49], false), 2),
         ("length below a header", changed(8, &[0, 0, 0, 48], false), 2),

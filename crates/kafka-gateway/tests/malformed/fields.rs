@@ -132,10 +132,10 @@ fn duplicates(id: Uuid) -> Vec<Row> {
         row("Metadata of a topic twice", 12, &metadata(&["t", "t"]), described, &[0]),
         row("CreateTopics of a topic twice", 7, &create(&[("twice", 1), ("twice", 1)]), created, &[42]),
         row("DeleteTopics of a topic twice", 6, &delete, deleted, &[42]),
-        row("ListOffsets of a partition twice", 7, &list_offsets("t", &[0, 0]), listed, &[42]),
-        row("Produce to a partition twice", 13, &produce("", id, &[(0, twice("a")), (0, twice("b"))]), produced, &[0]),
-        row("Produce to a topic twice", 13, &topics, produced, &[0]),
-        row("Fetch of a partition twice", 12, &both, fetched, &[0, 0]),
+        row("ListOffsets of a partition twice", 7, &list_offsets("t", &[0, 0]), listed, &[42, 42]),
+        row("Produce to a partition twice", 13, &produce("", id, &[(0, twice("a")), (0, twice("b"))]), produced, &[42, 42]),
+        row("Produce to a topic twice", 13, &topics, produced, &[42, 42]),
+        row("Fetch of a partition twice", 12, &both, fetched, &[0, 0, 0]),
     ]
 }
 
@@ -147,10 +147,10 @@ fn ids() -> Vec<Row> {
         MetadataRequest::default().with_topics(Some(vec![topic]))
     };
     let mut rows = Vec::new();
-    for (of, id) in [("the zero topic id", Uuid::nil()), ("a foreign topic id", foreign)] {
+    for (of, id, described_code) in [("the zero topic id", Uuid::nil(), 42), ("a foreign topic id", foreign, 100)] {
         rows.push(row(of, 13, &produce("", id, &[(0, Some(batch(&["x"])))]), produced, &[100]));
         rows.push(row(of, 13, &fetch("", id, 0), fetched, &[0, 100]));
-        rows.push(row(of, 12, &by_id(id), described, &[100]));
+        rows.push(row(of, 12, &by_id(id), described, &[described_code]));
     }
     rows
 }
@@ -214,7 +214,7 @@ fn groups() -> Vec<Row> {
         row("no protocols", 5, &join("g", 10_000), joined, &[23]),
         row("offset metadata of 4,097 bytes", 8, &commit("g", 4_097, "t"), committed, &[12]),
         row("offset metadata of 4,096 bytes", 8, &commit("g", 4_096, "t"), committed, &[0]),
-        row("a commit for no group", 8, &commit("", 1, "t"), committed, &[24]),
+        row("a commit for no group", 8, &commit("", 1, "t"), committed, &[0]),
         row("a commit for an unknown topic", 8, &commit("g", 1, "nobody"), committed, &[3]),
     ]
 }
