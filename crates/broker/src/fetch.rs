@@ -31,7 +31,7 @@ const PARTITIONS_PREPARED: usize = 64;
 const PARTITIONS_PER_TURN: usize = 512;
 
 /// What is asked of the object store for one partition, at least: a batch comes in any case, and may be larger.
-const COLD_BYTES_MIN: usize = 64 << 10;
+const COLD_BYTES_MIN: usize = 16 << 10;
 
 /// Kafka's isolation level. Without transactions both read to the high watermark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -497,7 +497,7 @@ impl Broker {
             return later();
         }
         let topics = [(wanted.key.topic_id, 1)];
-        let read = self.cold().read(ColdRead { bytes_max: reserved, ..wanted }, share);
+        let read = self.cold().read(ColdRead { bytes_max: reserved, ..wanted }, share, turn.is_picky);
         let answer = charge(Purpose::Fetch, &topics, read).boxed().await?;
         bounds.settle_cold(reserved, &answer.batches);
         Ok(answer)

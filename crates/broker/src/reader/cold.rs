@@ -225,8 +225,13 @@ impl ColdReader {
         self.readers.lock().passes_over(key, offset, is_late)
     }
 
-    /// Batches from the first one that ends after the offset on.
-    pub(crate) async fn read(self: &Arc<Self>, mut wanted: ColdRead, share: &Share) -> Result<ColdAnswer, ColdError> {
+    /// Batches from the first one that ends after the offset on. Picky: of what is there alone, if anything is.
+    pub(crate) async fn read(
+        self: &Arc<Self>,
+        mut wanted: ColdRead,
+        share: &Share,
+        is_picky: bool,
+    ) -> Result<ColdAnswer, ColdError> {
         let (mut reader, active) = {
             let mut readers = self.readers.lock();
             (readers.take(wanted.key, wanted.offset), readers.active())
@@ -237,7 +242,7 @@ impl ColdReader {
         let (offset, mut replans) = (wanted.offset, 0);
         let batches = loop {
             let planned = self.plan(&mut reader, &wanted).await?;
-            let planned = self.there(&reader, planned, wanted.bytes_max);
+            let planned = self.there(&reader, planned, if is_picky { 0 } else { wanted.bytes_max });
             if replans == 0 {
                 self.read_ahead(&mut reader, planned, &wanted, self.ahead_max() / active);
             }

@@ -119,7 +119,7 @@ impl Rig {
 
     async fn read(&self, told: Vec<RangeRow>, offset: Offset, bytes_max: usize) -> Result<ColdAnswer, ColdError> {
         let share = self.reader.share(100, &TURN).await.expect("nobody else has any");
-        self.reader.read(ColdRead { key: KEY, told, offset, end: self.committed, bytes_max }, &share).await
+        self.reader.read(ColdRead { key: KEY, told, offset, end: self.committed, bytes_max }, &share, false).await
     }
 
     /// Nothing of it is in memory any more.
@@ -224,7 +224,7 @@ async fn an_offset_that_no_range_holds_is_an_error_and_not_an_end() {
     let rig = Rig::new(1 << 20).await;
     let share = rig.reader.share(100, &TURN).await.expect("nobody else has any");
     let wanted = ColdRead { key: KEY, told: Vec::new(), offset: 0, end: 10, bytes_max: 100 };
-    assert!(matches!(rig.reader.read(wanted, &share).await, Err(ColdError::Store(_))));
+    assert!(matches!(rig.reader.read(wanted, &share, false).await, Err(ColdError::Store(_))));
 }
 
 #[tokio::test]
@@ -293,7 +293,7 @@ async fn what_is_wanted_behind_the_last_batch_of_a_range_is_in_the_next_one() {
     for bytes_max in [1, 1000] {
         let told = vec![sparse.clone(), next.clone()];
         let wanted = ColdRead { key: KEY, told, offset: 1, end: 6, bytes_max };
-        assert_eq!(offsets(&rig.reader.read(wanted, &share).await.expect("read")), [5]);
+        assert_eq!(offsets(&rig.reader.read(wanted, &share, false).await.expect("read")), [5]);
     }
 }
 

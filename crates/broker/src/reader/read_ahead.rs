@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 use super::answers::Pace;
 
+/// Objects up to this size are read ahead as a whole, if readers want all of it.
+const WHOLE_BYTES_MAX: i64 = 4 * BLOCK_BYTES;
 /// As ranges say it.
 const BLOCK_BYTES: i64 = crate::cache::BLOCK_BYTES.cast_signed();
 /// Readers that are remembered.
@@ -72,15 +74,16 @@ impl Readers {
         self.of.get(&key)?.iter().find(|reader| reader.is_at(offset))
     }
 
-    /// What other readers will want of the blocks that hold this range.
+    /// What other readers will want of the blocks that hold this range; of the whole object if it is not large, as some ranges are in
+    /// two blocks.
     pub(super) fn neighbours(&self, of: &RangeRow) -> Vec<(TopicId, RangeRow)> {
-        let first = of.byte_start - of.byte_start % BLOCK_BYTES;
-        let end = (of.byte_start + of.byte_len + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES;
+        let is_whole = of.object_bytes <= WHOLE_BYTES_MAX;
+        let block = |at: i64| at / BLOCK_BYTES;
+        let (first, last) = (block(of.byte_start), block(of.byte_start + of.byte_len - 1));
         let is_near = |row: &&RangeRow| {
             row.object_key == of.object_key
                 && row.byte_start != of.byte_start
-                && row.byte_start >= first
-                && row.byte_start + row.byte_len <= end
+                && (is_whole || block(row.byte_start) <= last && block(row.byte_start + row.byte_len - 1) >= first)
         };
         let mut near = Vec::new();
         for (key, known) in &self.of {
