@@ -35,11 +35,16 @@ def record(scenario: str, figure: str, value: float, unit: str, below: float | N
     """Adds a row and prints it at once."""
     target, reached = "", None
     if below is not None:
-        target, reached = f"< {below:,.0f}", value < below
+        target, reached = f"< {bound(below)}", value < below
     if least is not None:
-        target, reached = f">= {least:,.0f}", value >= least
+        target, reached = f">= {bound(least)}", value >= least
     ROWS.append(Row(scenario, figure, f"{value:,.2f} {unit}" if value < 100 else f"{value:,.0f} {unit}", target, reached))
     print(format_row(ROWS[-1]), flush=True)
+
+
+def bound(value: float) -> str:
+    """1.1, 1,000."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:g}"
 
 
 def format_row(row: Row) -> str:

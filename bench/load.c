@@ -241,7 +241,9 @@ static void receive(struct load *load, rd_kafka_t *rk, long until, int measured)
         rd_kafka_message_t **batch = calloc(BATCH, sizeof *batch);
         int64_t last = now_ns();
         while (atomic_load(&load->done) < until && (measured || !time_is_over(load))) {
-                ssize_t count = rd_kafka_consume_batch_queue(queue, POLL_MS, batch, measured ? 1 : BATCH), good = 0;
+                /* No more than is left: it waits until it has as many, or for all of POLL_MS. */
+                long left = until - atomic_load(&load->done), most = measured ? 1 : left < BATCH ? left : BATCH;
+                ssize_t count = rd_kafka_consume_batch_queue(queue, POLL_MS, batch, most), good = 0;
                 if (count > 0)
                         last = now_ns();
                 else if (now_ns() - last > (int64_t)STALL_S * 1000000000)

@@ -28,8 +28,11 @@ from figures import BATCHED, LOAD, TOPIC, record, total
 STANDARD, EXPRESS, NONE = "put=50/200&get=30/150", "put=5/15&get=5/15", "put=0/0&get=0/0"
 PARTITIONS, RECORD_BYTES = 8, 1024
 PIPELINED = ("enable.idempotence=false", "max.in.flight=1000", *BATCHED)
-TAKING = ("queued.max.messages.kbytes=65536", "fetch.message.max.bytes=4194304")
+# The client never pauses because of what it holds.
+TAKING = ("queued.max.messages.kbytes=65536", "queued.min.messages=1000000", "fetch.message.max.bytes=4194304",
+          "fetch.queue.backoff.ms=1")
 GET_BYTES, PUT_BYTES = "streamhouse_object_get_bytes_total", "streamhouse_object_put_bytes_total"
+CACHE_DROPPED, READ_AHEAD = "streamhouse_cache_dropped_bytes_total", "streamhouse_read_ahead_bytes_total"
 RANGE_BYTES, PARALLEL = 4 << 20, 16
 READERS = 4
 # An eighth of it is the tail: room for all that a run of up to 17 s reads back.
@@ -114,14 +117,14 @@ def plain_gets(store: S3) -> float:
         return taken / 1e6 / (time.monotonic() - began)
 
 
-def catch_up(scenario: str, latencies: str, seconds: float) -> None:
+def catch_up(scenario: str, latencies: str, seconds: float, settings: dict[str, str] | None = None) -> None:
     """One consumer of all partitions, from the beginning, of a fresh agent."""
     records = int(120_000 * seconds)
     with one_agent(IN_MEMORY) as (store, agent):
         fill(agent, TOPIC, records)
         client = loaded(loading("consume", agent.kafka, TOPIC, records, *TAKING))["per_second"] * RECORD_BYTES / 1e6
         record(scenario, "consume from memory", client, "MB/s")
-        agent.add_settings(DEFAULT_MEMORY)
+        agent.add_settings({**DEFAULT_MEMORY, **(settings or {})})
         store.faults(latencies)
         plain = plain_gets(store)
         record(scenario, "plain parallel GETs", plain, "MB/s")
@@ -132,10 +135,13 @@ def catch_up(scenario: str, latencies: str, seconds: float) -> None:
         consumed = run["per_second"] * RECORD_BYTES / 1e6
         record(scenario, "consume", consumed, "MB/s")
         record(scenario, f"of the {'store' if plain < client else 'client'}'s bound", 100 * consumed / min(plain, client), "%", least=80)
-        record(scenario, "bytes fetched per byte read", total(agent.metrics(), GET_BYTES) / (records * RECORD_BYTES), "",
-               below=1.1)
+        metrics, read = agent.metrics(), records * RECORD_BYTES
+        record(scenario, "bytes fetched per byte read", total(metrics, GET_BYTES) / read, "", below=1.1)
+        in_vain = sum(value for series, value in metrics.items() if series.startswith(READ_AHEAD) and 'used="false"' in series)
+        record(scenario, "read ahead in vain, per byte read", in_vain / read, "")
+        record(scenario, "left out of the disk cache", total(metrics, CACHE_DROPPED) / read, "")
         gets = stats["requests"].get("GET", 0) - store_cpu["requests"].get("GET", 0)
-        record(scenario, "GETs per GiB", gets / (records * RECORD_BYTES / (1 << 30)), "")
+        record(scenario, "GETs per GiB", gets / (read / (1 << 30)), "")
         record(scenario, "CPU of the store", (stats["cpu_ms"] - store_cpu["cpu_ms"]) / 10 / elapsed, "% of a core")
         record(scenario, "CPU of the agent", agent.cpu_s() / elapsed * 100, "% of a core")
         record(scenario, "memory, highest", agent.memory_mb()[1], "MB")
@@ -208,6 +214,7 @@ def again_and_again(address: str, topic: str, records: int, stop: threading.Even
 READING = {
     "catch-up, S3 standard": lambda s, _: catch_up("catch-up, S3 standard", STANDARD, s),
     "catch-up, S3 Express": lambda s, _: catch_up("catch-up, S3 Express", EXPRESS, s),
+    "catch-up, no disk cache": lambda s, _: catch_up("catch-up, CACHE_BYTES=0", STANDARD, s, {"CACHE_BYTES": "0"}),
     "tail readers": lambda s, _: tail_readers("tail readers, S3 standard", STANDARD, s),
     "tail beside catch-up": lambda s, _: tail_beside_catch_up("tail beside catch-up, Express", EXPRESS, s),
 }

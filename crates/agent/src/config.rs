@@ -58,7 +58,7 @@ pub(crate) struct Arguments {
     streamhouse_cache: PathBuf,
 
     /// Most bytes of the read cache on disk (`10GiB` works too); 0: no cache. What consumers read again from farther back than it
-    /// reaches is fetched from the store again, one GET per 4 MiB: on S3 about $0.10 per TiB read.
+    /// reaches is fetched from the store again, a GET for 0.5 to 4 MiB: on S3 $0.10 to $0.84 per TiB read.
     #[arg(long, env, hide_env_values = true, default_value = "1GiB", value_parser = bytes)]
     cache_bytes: usize,
 

@@ -13,9 +13,9 @@ use tokio::time::Instant;
 
 use crate::broker::Broker;
 use crate::costs::{Purpose, charge};
-use crate::limits::{FETCH_BYTES_MAX, FETCH_COLD_BYTES_MAX, FETCH_WAIT_MAX};
-use crate::memory_budget::MemoryPermit;
-use crate::reader::ReadBatch;
+use crate::limits::{FETCH_BYTES_MAX, FETCH_WAIT_MAX};
+use crate::reader::answers::Share;
+use crate::reader::{ReadBatch, slices};
 use crate::reader::cold::{ColdAnswer, ColdError, ColdRead, Turn};
 use crate::replica::Replica;
 use crate::seeded_bugs::SeededBug;
@@ -27,6 +27,12 @@ const PARTITIONS_IN_FLIGHT: usize = 16;
 
 /// Reads of one fetch that are prepared at the same time: each takes some KiB, and a consumer may ask for 10,000 partitions.
 const PARTITIONS_PREPARED: usize = 64;
+
+/// Partitions that share what one fetch reads of the object store.
+const PARTITIONS_PER_TURN: usize = 512;
+
+/// What is asked of the object store for one partition, at least: a batch comes in any case, and may be larger.
+const COLD_BYTES_MIN: usize = 16 << 10;
 
 /// Kafka's isolation level. Without transactions both read to the high watermark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,9 +199,9 @@ struct Bounds {
     /// Bytes in the answer so far.
     taken: AtomicUsize,
     /// Bytes that reads of the object store may have taken so far, and the memory they are charged to: acquired once, so
-    /// that fetches which wait for it hold none.
+    /// that fetches which wait for it hold none. `None`: there was none.
     cold_taken: AtomicUsize,
-    cold_memory: OnceCell<Arc<MemoryPermit>>,
+    cold_share: OnceCell<Option<Share>>,
     /// Who reads the object store, decided once.
     cold_turn: OnceCell<Turn>,
 }
@@ -206,7 +212,7 @@ impl Bounds {
             bytes_max: request.max_bytes.min(FETCH_BYTES_MAX),
             taken: AtomicUsize::new(0),
             cold_taken: AtomicUsize::new(0),
-            cold_memory: OnceCell::new(),
+            cold_share: OnceCell::new(),
             cold_turn: OnceCell::new(),
         }
     }
@@ -221,10 +227,10 @@ impl Bounds {
     }
 
     /// Reserves up to `wanted` of what one fetch may read from the object store.
-    fn reserve_cold(&self, wanted: usize) -> usize {
-        let share = wanted.min(FETCH_COLD_BYTES_MAX.saturating_sub(self.cold_taken.load(Ordering::Relaxed)));
-        self.cold_taken.fetch_add(share, Ordering::Relaxed);
-        share
+    fn reserve_cold(&self, wanted: usize, share: &Share) -> usize {
+        let part = wanted.min(share.bytes.saturating_sub(self.cold_taken.load(Ordering::Relaxed)));
+        self.cold_taken.fetch_add(part, Ordering::Relaxed);
+        part
     }
 
     /// Puts what was read in the place of what was reserved.
@@ -268,6 +274,13 @@ impl Broker {
             drop(answer);
             let _ = tokio::time::timeout_at(deadline, waiter.notify.notified()).await;
         }
+    }
+
+    /// Whether readers of old records waited for memory lately that answers hold: a client that takes nothing of its answer should be
+    /// given up sooner.
+    #[must_use]
+    pub fn is_short_of_answers(&self) -> bool {
+        self.cold().is_short_of_shares()
     }
 
     fn register_waiter(&self, request: &FetchRequest, notify: &Arc<Notify>) -> Vec<Source> {
@@ -460,7 +473,7 @@ impl Broker {
             let (organization, topic_id, partition) = (request.organization, wanted.topic_id, wanted.partition);
             (PartitionKey { organization, topic_id, partition }, wanted.fetch_offset)
         };
-        let wanted = request.partitions.iter().filter(is_cold).take(PARTITIONS_PREPARED).map(place);
+        let wanted = request.partitions.iter().filter(is_cold).take(PARTITIONS_PER_TURN).map(place);
         let wanted: Vec<_> = wanted.collect();
         self.cold().wait_for_some(&wanted).await
     }
@@ -471,17 +484,21 @@ impl Broker {
         request: &FetchRequest,
         bounds: &Bounds,
     ) -> Result<ColdAnswer, FetchError> {
+        // The rest of this answer's partitions come with the next fetch.
+        let later = || Ok(ColdAnswer { batches: Vec::new(), replanned: false });
         let turn = bounds.cold_turn.get_or_init(|| self.cold_turn(request)).await;
-        let share = FETCH_COLD_BYTES_MAX / turn.partitions.max(1);
-        let is_later = turn.is_picky && self.cold().passes_over(wanted.key, wanted.offset);
-        let reserved = if is_later { 0 } else { bounds.reserve_cold(wanted.bytes_max.min(share)) };
-        if reserved == 0 && wanted.bytes_max > 0 {
-            // The rest of this answer's partitions come with the next fetch.
-            return Ok(ColdAnswer { batches: Vec::new(), replanned: false });
+        if turn.is_picky && self.cold().passes_over(wanted.key, wanted.offset) {
+            return later();
         }
-        let memory = bounds.cold_memory.get_or_init(|| self.cold().memory(bounds.bytes_max)).await;
+        let share = bounds.cold_share.get_or_init(|| self.cold().share(bounds.bytes_max, turn)).await;
+        let Some(share) = share else { return later() };
+        let part = (share.bytes / turn.partitions.max(1)).max(COLD_BYTES_MIN);
+        let reserved = bounds.reserve_cold(wanted.bytes_max.min(part), share);
+        if reserved == 0 && wanted.bytes_max > 0 {
+            return later();
+        }
         let topics = [(wanted.key.topic_id, 1)];
-        let read = self.cold().read(ColdRead { bytes_max: reserved, ..wanted }, memory);
+        let read = self.cold().read(ColdRead { bytes_max: reserved, ..wanted }, share, turn.is_picky);
         let answer = charge(Purpose::Fetch, &topics, read).boxed().await?;
         bounds.settle_cold(reserved, &answer.batches);
         Ok(answer)
@@ -535,9 +552,9 @@ fn check_epoch(client: Option<LeaderEpoch>, ours: LeaderEpoch) -> Result<(), Fet
 /// Returns the offset after the last batch too.
 fn trim(read: PartitionRead, wanted: &FetchPartition, bounds: &Bounds) -> (Fetched, Offset) {
     let (before, left) = (bounds.taken(), bounds.left(wanted));
-    let (mut records, mut record_bytes, mut has_zstd) = (Vec::new(), 0, false);
+    let (mut count, mut record_bytes, mut has_zstd) = (0, 0, false);
     let mut next_offset = wanted.fetch_offset;
-    for batch in read.batches {
+    for batch in &read.batches {
         let is_first_of_all = before == 0 && record_bytes == 0;
         if record_bytes + batch.bytes() > left && !is_first_of_all {
             break;
@@ -545,11 +562,11 @@ fn trim(read: PartitionRead, wanted: &FetchPartition, bounds: &Bounds) -> (Fetch
         record_bytes += batch.bytes();
         next_offset = batch.header.next_offset();
         has_zstd |= batch.is_zstd();
-        records.extend(batch.slices.into_iter().filter(|slice| !slice.is_empty()));
+        count += 1;
     }
     bounds.taken.fetch_add(record_bytes, Ordering::Relaxed);
     let fetched = Fetched {
-        records,
+        records: slices(&read.batches[..count]),
         record_bytes,
         high_watermark: read.high_watermark,
         last_stable_offset: read.high_watermark,

@@ -30,6 +30,18 @@ impl MemoryBudget {
         MemoryPermit(permit.into_iter().collect())
     }
 
+    /// All of it.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes that nobody has.
+    #[must_use]
+    pub fn available(&self) -> usize {
+        self.permits.available_permits()
+    }
+
     /// Takes `bytes` if they are free now (gRPC answers RESOURCE_EXHAUSTED otherwise).
     #[must_use]
     pub fn try_acquire(&self, bytes: usize) -> Option<MemoryPermit> {
@@ -43,5 +55,46 @@ impl MemoryPermit {
     /// Joins two permits into one.
     pub fn merge(&mut self, other: Self) {
         self.0.extend(other.0);
+    }
+
+    /// Takes `bytes` out of it, or all that it has.
+    #[must_use]
+    pub fn split(&mut self, bytes: usize) -> Self {
+        let (mut left, mut parts) = (bytes, Vec::new());
+        while let Some(last) = self.0.last_mut().filter(|_| left > 0) {
+            let part = last.num_permits().min(left);
+            left -= part;
+            parts.extend(last.split(part));
+            if last.num_permits() == 0 {
+                self.0.pop();
+            }
+        }
+        Self(parts)
+    }
+
+    /// How much it is.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(OwnedSemaphorePermit::num_permits).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn parts_of_a_permit_are_given_back_one_by_one() {
+        let budget = MemoryBudget::new(100);
+        let mut whole = budget.acquire(30).await;
+        whole.merge(budget.acquire(10).await);
+        let part = whole.split(35);
+        assert_eq!((part.bytes(), whole.bytes(), budget.available()), (35, 5, 60));
+        drop(part);
+        assert_eq!(budget.available(), 95);
+        let rest = whole.split(50);
+        assert_eq!((rest.bytes(), whole.bytes()), (5, 0), "no more than there is");
+        drop((rest, whole));
+        assert_eq!(budget.available(), 100);
     }
 }

@@ -93,7 +93,10 @@ pub async fn serve_connection<S>(
     let context = Arc::new(Context::new(broker.clone(), sessions, addresses));
     let (queue, in_flight) = mpsc::channel(limits::REQUESTS_IN_FLIGHT_MAX);
     let mut replies = Replies { in_flight, current: None };
-    let mut outbox = Outbox::new(outgoing, WRITE_STALL_MAX);
+    let mut outbox = Outbox::new(outgoing, WRITE_STALL_MAX, {
+        let broker = broker.clone();
+        move || broker.is_short_of_answers()
+    });
     let stop = shutdown.child_token();
 
     let end = {

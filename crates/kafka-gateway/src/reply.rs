@@ -69,18 +69,23 @@ pub(crate) fn put_header(buffer: &mut BytesMut, length: i32, correlation_id: i32
 }
 
 /// Collects pieces and writes them.
-#[derive(Debug)]
 pub(crate) struct Outbox<W> {
     stream: W,
     small: BytesMut,
     pieces: Vec<Bytes>,
     bytes: usize,
     stall_max: Duration,
+    /// Whether others wait for the memory of answers.
+    is_short: Box<dyn Fn() -> bool + Send>,
 }
 
+/// How long a peer may take nothing while others wait for memory.
+const STALL_MAX_IF_SHORT: Duration = Duration::from_secs(5);
+
 impl<W: AsyncWrite + Unpin> Outbox<W> {
-    pub(crate) fn new(stream: W, stall_max: Duration) -> Self {
-        Self { stream, small: BytesMut::new(), pieces: Vec::new(), bytes: 0, stall_max }
+    pub(crate) fn new(stream: W, stall_max: Duration, is_short: impl Fn() -> bool + Send + 'static) -> Self {
+        let is_short = Box::new(is_short);
+        Self { stream, small: BytesMut::new(), pieces: Vec::new(), bytes: 0, stall_max, is_short }
     }
 
     /// Bytes that wait for [`Self::flush`].
@@ -100,15 +105,23 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
         }
     }
 
-    /// Writes everything; an error also when the peer takes nothing for `stall_max`.
+    /// Writes everything; an error also when the peer takes nothing for `stall_max`, or for less while memory is short.
     pub(crate) async fn flush(&mut self) -> std::io::Result<()> {
         self.end_small();
         let mut first = 0;
         while first < self.pieces.len() {
             let last = self.pieces.len().min(first + SLICES_MAX);
             let slices: Vec<IoSlice<'_>> = self.pieces[first..last].iter().map(|piece| IoSlice::new(piece)).collect();
-            let mut written =
-                timeout(self.stall_max, self.stream.write_vectored(&slices)).await.map_err(|_| stalled())??;
+            let mut stalled = Duration::ZERO;
+            let mut written = loop {
+                if let Ok(written) = timeout(STALL_MAX_IF_SHORT, self.stream.write_vectored(&slices)).await {
+                    break written?;
+                }
+                stalled += STALL_MAX_IF_SHORT;
+                if stalled >= self.stall_max || (self.is_short)() {
+                    return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the peer takes no answers"));
+                }
+            };
             if written == 0 {
                 return Err(std::io::ErrorKind::WriteZero.into());
             }
@@ -118,6 +131,8 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
                 piece.advance(taken);
                 written -= taken;
                 if piece.is_empty() {
+                    // Whoever lent the memory has it back now, not when the last piece is written.
+                    *piece = Bytes::new();
                     first += 1;
                 }
             }
@@ -137,8 +152,4 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
             self.pieces.push(self.small.split().freeze());
         }
     }
-}
-
-fn stalled() -> std::io::Error {
-    std::io::Error::new(std::io::ErrorKind::TimedOut, "the peer takes no answers")
 }

@@ -131,7 +131,7 @@ impl Folder {
     }
 
     /// The file of an object. Keys never leave the folder, nor enter what is the store's own.
-    fn path_of(&self, key: &str) -> io::Result<PathBuf> {
+    pub(super) fn path_of(&self, key: &str) -> io::Result<PathBuf> {
         let relative = Path::new(key);
         let inside = relative.components().all(|c| matches!(c, Component::Normal(_)));
         if !inside || is_internal(key) || key.is_empty() {

@@ -8,11 +8,12 @@
 //! bytes, which nothing refers to, since it is named in metadata only after its write returned; an entry that is not whole, which
 //! is not found; and files in `.tmp`, removed at the next start. `.tmp` and `.packs` are not listed.
 //!
-//! Reads, lists and deletes of files are those of `fs`. Deletes are not synced: an object that comes back after a power loss
+//! Lists, deletes and large reads of files are those of `fs`; ranges are read by `file_read.rs`. Deletes are not synced: an object that comes back after a power loss
 //! is deleted again by whoever wanted it gone, and nothing refers to it meanwhile. Copy, rename and append are
 //! refused, as nothing here would make them durable. A segment's key is written once, or again with the same bytes.
 
 mod direct;
+mod file_read;
 mod folder;
 mod pack;
 mod pack_format;
@@ -112,7 +113,8 @@ impl Service for LocalStore {
 
     fn read(&self, context: &OperationContext, path: &str, arguments: OpRead) -> Result<Self::Reader> {
         let inner = self.inner.read(context, path, arguments)?;
-        Ok(AnyReader { inner, packs: self.folder.packs.clone(), key: path.to_owned() })
+        let file = self.folder.path_of(path).ok();
+        Ok(AnyReader { inner, packs: self.folder.packs.clone(), key: path.to_owned(), file })
     }
 
     fn write(&self, _: &OperationContext, path: &str, arguments: OpWrite) -> Result<Self::Writer> {

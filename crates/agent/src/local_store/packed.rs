@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use opendal::raw::{OpDelete, RpRead, Timestamp, oio};
 use opendal::{Buffer, BytesRange, Error, ErrorKind, Metadata, MetadataBuilder, Result};
 
+use super::file_read;
 use super::folder::is_internal;
 use super::pack_format::Entry;
 use super::packs::Packs;
@@ -33,9 +35,26 @@ pub(super) struct AnyReader {
     pub(super) inner: oio::Reader,
     pub(super) packs: Option<Arc<Packs>>,
     pub(super) key: String,
+    /// Where it is if it is a file; `None`: it cannot be one.
+    pub(super) file: Option<PathBuf>,
 }
 
 impl AnyReader {
+    /// The bytes, in one task. `None`: they are `fs`'s to read.
+    async fn at_once(&self, range: BytesRange) -> Result<Option<Buffer>> {
+        if let Some(packed) = self.packed(range).await? {
+            return Ok(Some(packed));
+        }
+        let size = range.size().filter(|size| *size <= file_read::BYTES_MAX && !range.is_suffix());
+        let end = size.and_then(|size| range.offset().checked_add(size));
+        let Some((file, end)) = self.file.clone().zip(end) else { return Ok(None) };
+        let read = blocking(move || match file_read::read(&file, &(range.offset()..end)) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Err(outside())),
+            read => Ok(Ok(Some(Buffer::from(read?)))),
+        });
+        read.await?
+    }
+
     /// The bytes, in one task: what is in a pack is small. `None`: it is in none.
     async fn packed(&self, range: BytesRange) -> Result<Option<Buffer>> {
         let Some(packs) = self.packs.as_ref().filter(|packs| packs.may_hold(&self.key)) else { return Ok(None) };
@@ -62,20 +81,24 @@ fn part_of(length: u64, range: BytesRange) -> Result<(u64, usize)> {
     let is_inside = start.checked_add(size).is_some_and(|end| end <= length);
     match usize::try_from(size) {
         Ok(size) if is_inside => Ok((start, size)),
-        _ => Err(Error::new(ErrorKind::RangeNotSatisfied, "range exceeds content length")),
+        _ => Err(outside()),
     }
+}
+
+fn outside() -> Error {
+    Error::new(ErrorKind::RangeNotSatisfied, "range exceeds content length")
 }
 
 impl oio::Read for AnyReader {
     async fn open(&self, range: BytesRange) -> Result<(RpRead, Box<dyn oio::ReadStreamDyn>)> {
-        match self.packed(range).await? {
+        match self.at_once(range).await? {
             Some(bytes) => Ok((RpRead::default(), Box::new(bytes))),
             None => self.inner.open(range).await,
         }
     }
 
     async fn read(&self, range: BytesRange) -> Result<(RpRead, Buffer)> {
-        match self.packed(range).await? {
+        match self.at_once(range).await? {
             Some(bytes) => Ok((RpRead::default(), bytes)),
             None => self.inner.read(range).await,
         }

@@ -85,9 +85,9 @@ impl DiskCache {
         Self(None)
     }
 
-    /// Whether there is one.
-    pub(crate) const fn is_on(&self) -> bool {
-        self.0.is_some()
+    /// Whether so many bytes would be taken now.
+    pub(crate) fn takes(&self, bytes: u64) -> bool {
+        self.0.as_ref().is_some_and(|handle| !handle.shelf.is_paused() && handle.queued.available() as u64 >= bytes)
     }
 
     /// Opens the folder; what is in it is listed in the background. A folder that cannot be used is no reason not to start.

@@ -16,14 +16,13 @@ use segment::{FormatError, Offset, PartitionKey, RecordBatchHeader, TopicId};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use super::answers::{Answers, Pace, Share};
 use super::objects::{Class, Found, Objects};
 use super::read_ahead::{Reader, Readers};
-use super::single_flight::{Ahead, Entered, SingleFlight};
+use super::single_flight::{Ahead, Entered, Evicted, SingleFlight};
 use super::{ReadBatch, take_fitting};
 use crate::cache::DiskCache;
 use crate::costs::{Purpose, charge};
-use crate::limits::FETCH_COLD_BYTES_MAX;
-use crate::memory_budget::{MemoryBudget, MemoryPermit};
 use crate::metrics::Metrics;
 
 /// Ranges asked of metadata at once.
@@ -73,8 +72,16 @@ impl From<StoreError> for ColdError {
     }
 }
 
-/// A range as read and verified.
+/// The batches of a range as read and verified.
 pub(crate) type Batches = Arc<Vec<(RecordBatchHeader, Bytes)>>;
+
+/// A range as it is kept.
+#[derive(Clone)]
+struct Range {
+    /// All of it: its batches are slices of this, one after the other.
+    bytes: Bytes,
+    batches: Batches,
+}
 /// Object key and position of a range.
 type RangeId = (String, i64);
 
@@ -100,12 +107,14 @@ pub(crate) struct ColdAnswer {
 }
 
 /// How a fetch goes on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Turn {
     /// Partitions that share it.
     pub(crate) partitions: usize,
     /// The others come with a later one.
     pub(crate) is_picky: bool,
+    /// How the client took what it got last, if it is known.
+    pace: Option<Arc<Pace>>,
 }
 
 /// Bounds on the memory of one [`ColdReader`], in bytes.
@@ -124,25 +133,13 @@ pub(crate) struct ColdReader {
     metadata: Arc<dyn MetadataStore>,
     metrics: Arc<Metrics>,
     objects: Objects,
-    ranges: Arc<SingleFlight<RangeId, Batches>>,
+    ranges: Arc<SingleFlight<RangeId, Range>>,
     readers: Mutex<Readers>,
-    answers: MemoryBudget,
+    answers: Answers,
     ahead: Arc<Semaphore>,
     background: Semaphore,
     /// Checks of large ranges at the same time, so that they leave cores to everybody else.
     checks: Semaphore,
-}
-
-/// Record bytes of an answer with the memory they are charged to: given back when the last slice is gone.
-struct Charged {
-    bytes: Bytes,
-    _memory: Arc<MemoryPermit>,
-}
-
-impl AsRef<[u8]> for Charged {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
 }
 
 impl ColdReader {
@@ -160,30 +157,42 @@ impl ColdReader {
             metrics,
             ranges: SingleFlight::new(memory.ranges),
             readers: Mutex::default(),
-            answers: MemoryBudget::new(memory.answers),
+            answers: Answers::new(memory.answers),
             ahead: Arc::new(Semaphore::new(AHEAD_IN_FLIGHT)),
             background: Semaphore::new(BACKGROUND_IN_FLIGHT),
             checks: Semaphore::new((cores / 2).max(1)),
         }
     }
 
-    /// Waits for the memory that one fetch's cold reads are charged to.
-    pub(crate) async fn memory(&self, bytes: usize) -> Arc<MemoryPermit> {
-        Arc::new(self.answers.acquire(bytes.min(FETCH_COLD_BYTES_MAX)).await)
+    /// What one fetch may read and its answer hold; `None`: nothing for now.
+    pub(crate) async fn share(&self, bytes: usize, turn: &Turn) -> Option<Share> {
+        self.answers.share(bytes, turn.pace.as_deref()).await
+    }
+
+    /// Whether somebody waited for a share lately.
+    pub(crate) fn is_short_of_shares(&self) -> bool {
+        self.answers.is_short()
     }
 
     /// Waits while too little of what these readers want next is there, and the rest of it on its way. What a fetch should do
     /// then: read what is there alone, or whatever is wanted.
     pub(crate) async fn wait_for_some(self: &Arc<Self>, wanted: &[(PartitionKey, Offset)]) -> Turn {
-        let everything = Turn { partitions: wanted.len(), is_picky: false };
-        let (mut known, mut begun) = (Vec::with_capacity(wanted.len()), 0);
+        let (mut known, mut begun, mut pace) = (Vec::with_capacity(wanted.len()), 0, None);
         for (key, offset) in wanted {
-            let next = self.readers.lock().next_of(*key, *offset).cloned();
+            let next = {
+                let readers = self.readers.lock();
+                let reader = readers.at(*key, *offset);
+                let last = reader.and_then(|reader| reader.pace.clone());
+                pace = pace.into_iter().chain(last).max_by_key(|pace: &Arc<Pace>| pace.read_at());
+                reader.and_then(|reader| reader.next_row(*offset)).cloned()
+            };
             let Some(row) = next else { continue };
-            begun += usize::from(self.begin_ahead(key.topic_id, &row));
+            begun += usize::from(self.begin_for_all(key.topic_id, &row));
             known.push((id_of(&row), bytes_of(&row)));
         }
         let (strangers, deadline) = (wanted.len() - known.len(), Instant::now() + SOME_WITHIN);
+        let some = |partitions| Turn { partitions, is_picky: true, pace: pace.clone() };
+        let everything = || Turn { partitions: wanted.len(), is_picky: false, pace: pace.clone() };
         loop {
             let settled = self.ranges.settled.notified();
             tokio::pin!(settled);
@@ -197,14 +206,14 @@ impl ColdReader {
                 }
             }
             if bytes_there >= ENOUGH_BYTES || strangers > 0 && there > 0 {
-                return Turn { partitions: there + strangers, is_picky: true };
+                return some(there + strangers);
             }
             // What failed is read once more by the fetch itself, whose client hears why.
             if strangers > 0 || on_their_way == 0 || there + on_their_way < begun {
-                return everything;
+                return everything();
             }
             if timeout_at(deadline, settled).await.is_err() {
-                return if there > 0 { Turn { partitions: there, is_picky: true } } else { everything };
+                return if there > 0 { some(there) } else { everything() };
             }
         }
     }
@@ -212,15 +221,16 @@ impl ColdReader {
     /// Whether a fetch with enough to answer passes over a reader because what it wants next is not there: some times in a row at
     /// most.
     pub(crate) fn passes_over(&self, key: PartitionKey, offset: Offset) -> bool {
-        let is_late = |row: &RangeRow| self.ranges.peek(&id_of(row)).is_none();
+        let is_late = |row: &RangeRow| self.ranges.state(&id_of(row)) != Some(true);
         self.readers.lock().passes_over(key, offset, is_late)
     }
 
-    /// Batches from the one that holds the offset on.
+    /// Batches from the first one that ends after the offset on. Picky: of what is there alone, if anything is.
     pub(crate) async fn read(
         self: &Arc<Self>,
         mut wanted: ColdRead,
-        memory: &Arc<MemoryPermit>,
+        share: &Share,
+        is_picky: bool,
     ) -> Result<ColdAnswer, ColdError> {
         let (mut reader, active) = {
             let mut readers = self.readers.lock();
@@ -229,47 +239,44 @@ impl ColdReader {
         if !wanted.told.is_empty() {
             reader.rows = std::mem::take(&mut wanted.told).into();
         }
-        let mut replans = 0;
+        let (offset, mut replans) = (wanted.offset, 0);
         let batches = loop {
             let planned = self.plan(&mut reader, &wanted).await?;
-            let planned = self.there(&reader, planned, wanted.bytes_max);
+            let planned = self.there(&reader, planned, if is_picky { 0 } else { wanted.bytes_max });
             if replans == 0 {
                 self.read_ahead(&mut reader, planned, &wanted, self.ahead_max() / active);
             }
+            let planned_end = reader.rows.get(planned.saturating_sub(1)).map_or(wanted.end, |row| row.next_offset);
             match self.read_planned(reader.rows.iter().take(planned), &wanted).await {
                 Err(ColdError::Gone(object_key)) if replans < REPLANS_MAX => {
                     tracing::debug!(object_key, "an object was replaced; planning again");
                     replans += 1;
                     reader.rows.clear();
                 }
-                read => {
-                    let read = read?;
-                    // Compaction left nothing of these ranges beyond the offset: the next ones hold what comes after it.
-                    let empty = if read.is_empty() { planned } else { 0 };
-                    let Some(hole) = reader.rows.drain(..empty).next_back() else { break read };
-                    wanted.offset = hole.next_offset;
-                    if wanted.offset >= wanted.end {
-                        break read;
-                    }
+                // No batch is left there: the next one is farther on.
+                Ok(batches) if batches.is_empty() && planned_end < wanted.end => {
+                    wanted.offset = planned_end;
+                    reader.rows.drain(..planned);
                 }
+                read => break read?,
             }
         };
-        let mut batches = take_fitting(batches.into_iter(), wanted.bytes_max);
+        let batches = charged(take_fitting(batches.into_iter(), wanted.bytes_max), share);
         let end = batches.last().map_or(wanted.offset, |batch| batch.header.next_offset());
         if let Some(row) = reader.rows.iter().find(|row| row.next_offset > end && row.base_offset < end) {
             self.ranges.renew(&id_of(row));
         }
-        reader.ended(wanted.offset, end);
+        reader.ended(offset, end, share.pace());
         self.readers.lock().put(wanted.key, reader);
-        for batch in &mut batches {
-            let bytes = std::mem::take(&mut batch.slices[0]);
-            batch.slices[0] = Bytes::from_owner(Charged { bytes, _memory: Arc::clone(memory) });
-        }
         Ok(ColdAnswer { batches, replanned: replans > 0 })
     }
 
-    /// One range, verified; concurrent readers share one request.
+    /// The batches of one range, verified; concurrent readers share one request.
     pub(crate) async fn range(&self, row: &RangeRow) -> Result<Batches, ColdError> {
+        Ok(self.shared_range(row).await?.batches)
+    }
+
+    async fn shared_range(&self, row: &RangeRow) -> Result<Range, ColdError> {
         let entered = self.ranges.enter(id_of(row), bytes_of(row));
         self.count(&entered);
         entered.loading.cell.get_or_try_init(|| self.load(row, Class::Consumer)).await.cloned()
@@ -278,10 +285,10 @@ impl ColdReader {
     /// One range for work that nobody waits for: behind consumers, and not kept for them.
     pub(crate) async fn background_range(&self, row: &RangeRow) -> Result<Batches, ColdError> {
         if let Some(known) = self.ranges.peek(&id_of(row)) {
-            return Ok(known);
+            return Ok(known.batches);
         }
         let _turn = self.background.acquire().await;
-        self.load(row, Class::Background).await
+        Ok(self.load(row, Class::Background).await?.batches)
     }
 
     /// Makes sure that the reader knows its next ranges; how many of them to read now. What is known already is used although
@@ -324,7 +331,7 @@ impl ColdReader {
     ) -> Result<Vec<ReadBatch>, ColdError> {
         let mut ranges = Vec::new();
         for row in rows {
-            ranges.push(self.range(row));
+            ranges.push(self.shared_range(row));
         }
         let mut ranges = futures::stream::iter(ranges).buffered(READS_IN_FLIGHT);
         let mut batches: Vec<ReadBatch> = Vec::new();
@@ -337,11 +344,13 @@ impl ColdReader {
             let is_wanted = |header: &RecordBatchHeader| {
                 header.next_offset() > wanted.offset && header.base_offset < wanted.end && header.record_count > 0
             };
-            let batch = |(header, bytes): &(RecordBatchHeader, Bytes)| ReadBatch {
-                header: *header,
-                slices: [bytes.clone(), Bytes::new()],
-            };
-            batches.extend(range.iter().filter(|(header, _)| is_wanted(header)).map(batch));
+            let mut at = 0;
+            for (header, _) in range.batches.iter() {
+                if is_wanted(header) {
+                    batches.push(ReadBatch { header: *header, slices: [range.bytes.slice(at..), Bytes::new()] });
+                }
+                at += header.total_bytes();
+            }
         }
         Ok(batches)
     }
@@ -352,7 +361,7 @@ impl ColdReader {
         let mut window = reader.begins(wanted.offset, now, window_max);
         for row in reader.rows.iter().skip(planned).take_while(|row| row.base_offset < wanted.end) {
             let bytes = bytes_of(row);
-            if bytes / 2 > window || !self.begin_ahead(wanted.key.topic_id, row) {
+            if bytes / 2 > window || !self.begin_for_all(wanted.key.topic_id, row) {
                 break;
             }
             window = window.saturating_sub(bytes);
@@ -361,6 +370,26 @@ impl ColdReader {
 
     fn ahead_max(&self) -> usize {
         self.ranges.bytes_max() / 4 * 3
+    }
+
+    /// The same for all readers that will want what is in the same blocks: all of it or nothing, as memory may not have the blocks
+    /// any more when they come to it.
+    fn begin_for_all(self: &Arc<Self>, topic: TopicId, row: &RangeRow) -> bool {
+        if self.ranges.state(&id_of(row)).is_some() || !self.objects.is_in_blocks(row) {
+            return self.begin_ahead(topic, row);
+        }
+        let neighbours = self.readers.lock().neighbours(row);
+        let new = neighbours.iter().filter(|(_, row)| self.ranges.state(&id_of(row)).is_none());
+        let bytes = bytes_of(row) + new.map(|(_, row)| bytes_of(row)).sum::<usize>();
+        let (has_room, stale) = self.ranges.room_ahead(bytes, self.ahead_max());
+        self.count_wasted(&stale);
+        if !has_room {
+            return false;
+        }
+        for (topic, row) in &neighbours {
+            self.begin_ahead(*topic, row);
+        }
+        self.begin_ahead(topic, row)
     }
 
     /// False: no more of it now.
@@ -382,20 +411,24 @@ impl ColdReader {
         true
     }
 
-    fn count(&self, entered: &Entered<RangeId, Batches>) {
+    fn count(&self, entered: &Entered<RangeId, Range>) {
         self.metrics.read_ahead(entered.was_ahead as u64, true);
-        let wasted: usize = entered.evicted.iter().filter(|gone| gone.uses == 0).map(|gone| gone.bytes).sum();
+        self.count_wasted(&entered.evicted);
+    }
+
+    fn count_wasted(&self, evicted: &[Evicted]) {
+        let wasted: usize = evicted.iter().filter(|gone| gone.uses == 0).map(|gone| gone.bytes).sum();
         self.metrics.read_ahead(wasted as u64, false);
     }
 
     /// Finds a range and verifies it. What does not verify is read once more: a copy near by may be damaged, or the way.
-    async fn load(&self, row: &RangeRow, class: Class) -> Result<Batches, ColdError> {
+    async fn load(&self, row: &RangeRow, class: Class) -> Result<Range, ColdError> {
         let mut attempts = 0;
         loop {
             attempts += 1;
             let found = self.objects.find(row, class).await?;
             let reason = match self.verified(found, row.checksum).await {
-                Ok(batches) => return Ok(Arc::new(batches)),
+                Ok(range) => return Ok(range),
                 Err(reason) => reason,
             };
             self.objects.forget(row);
@@ -409,9 +442,12 @@ impl ColdReader {
     }
 
     /// Large ranges are put together and checked off the runtime's workers.
-    async fn verified(&self, found: Found, checksum: u32) -> Result<Vec<(RecordBatchHeader, Bytes)>, String> {
-        let check =
-            move |found: Found| -> Result<_, FormatError> { segment::verify_range(&contiguous(found), checksum) };
+    async fn verified(&self, found: Found, checksum: u32) -> Result<Range, String> {
+        let check = move |found: Found| -> Result<_, FormatError> {
+            let bytes = contiguous(found);
+            let batches = Arc::new(segment::verify_range(&bytes, checksum)?);
+            Ok(Range { bytes, batches })
+        };
         if found.bytes.len() <= INLINE_BYTES_MAX {
             return check(found).map_err(|error| error.to_string());
         }
@@ -419,6 +455,20 @@ impl ColdReader {
         let checked = tokio::task::spawn_blocking(move || check(found));
         checked.await.map_err(|panic| panic.to_string())?.map_err(|error| error.to_string())
     }
+}
+
+/// Charges batches to a share: those that lie one after the other in memory together.
+fn charged(mut batches: Vec<ReadBatch>, share: &Share) -> Vec<ReadBatch> {
+    for run in batches.chunk_by_mut(|batch, next| batch.is_before(next)) {
+        let len = run.iter().map(ReadBatch::bytes).sum::<usize>();
+        let (mut at, bytes) = (0, run[0].slices[0].slice(..len));
+        let bytes = share.charge(bytes, len);
+        for batch in run {
+            batch.slices[0] = bytes.slice(at..);
+            at += batch.bytes();
+        }
+    }
+    batches
 }
 
 /// In one piece, which keeps nothing else in memory.

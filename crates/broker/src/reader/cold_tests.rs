@@ -11,6 +11,7 @@ use super::*;
 const ORGANIZATION: OrganizationId = OrganizationId::DEFAULT;
 const KEY: PartitionKey =
     PartitionKey { organization: ORGANIZATION, topic_id: TopicId(uuid::Uuid::from_u128(1)), partition: 0 };
+const TURN: Turn = Turn { partitions: 1, is_picky: false, pace: None };
 
 /// A reader with its stores in the test's hands.
 struct Rig {
@@ -117,8 +118,8 @@ impl Rig {
     }
 
     async fn read(&self, told: Vec<RangeRow>, offset: Offset, bytes_max: usize) -> Result<ColdAnswer, ColdError> {
-        let memory = self.reader.memory(100).await;
-        self.reader.read(ColdRead { key: KEY, told, offset, end: self.committed, bytes_max }, &memory).await
+        let share = self.reader.share(100, &TURN).await.expect("nobody else has any");
+        self.reader.read(ColdRead { key: KEY, told, offset, end: self.committed, bytes_max }, &share, false).await
     }
 
     /// Nothing of it is in memory any more.
@@ -221,9 +222,9 @@ async fn a_range_that_cannot_be_is_refused() {
 #[tokio::test]
 async fn an_offset_that_no_range_holds_is_an_error_and_not_an_end() {
     let rig = Rig::new(1 << 20).await;
-    let memory = rig.reader.memory(100).await;
+    let share = rig.reader.share(100, &TURN).await.expect("nobody else has any");
     let wanted = ColdRead { key: KEY, told: Vec::new(), offset: 0, end: 10, bytes_max: 100 };
-    assert!(matches!(rig.reader.read(wanted, &memory).await, Err(ColdError::Store(_))));
+    assert!(matches!(rig.reader.read(wanted, &share, false).await, Err(ColdError::Store(_))));
 }
 
 #[tokio::test]
@@ -281,4 +282,42 @@ async fn what_a_reader_knows_is_served_while_metadata_is_away() {
     rig.metadata.set_unavailable(true);
     assert_eq!(offsets(&rig.read(Vec::new(), 1, 1000).await.expect("known")), [1]);
     assert!(matches!(rig.read(Vec::new(), 0, 1000).await, Err(ColdError::Metadata(_))), "another reader knows nothing");
+}
+
+#[tokio::test]
+async fn what_is_wanted_behind_the_last_batch_of_a_range_is_in_the_next_one() {
+    let rig = Rig::new(1 << 20).await;
+    let sparse = RangeRow { next_offset: 5, ..rig.object("a", 0).await };
+    let next = rig.object("b", 5).await;
+    let share = rig.reader.share(100, &TURN).await.expect("nobody else has any");
+    for bytes_max in [1, 1000] {
+        let told = vec![sparse.clone(), next.clone()];
+        let wanted = ColdRead { key: KEY, told, offset: 1, end: 6, bytes_max };
+        assert_eq!(offsets(&rig.reader.read(wanted, &share, false).await.expect("read")), [5]);
+    }
+}
+
+#[tokio::test]
+async fn batches_that_lie_one_after_the_other_are_one_slice() {
+    let bytes = Bytes::from([1, 2, 3].map(|value| {
+        let record = segment::NewRecord { key: None, value: Some(vec![value; 9].into()), timestamp: 0, headers: Vec::new() };
+        segment::encode_batch(&[record], None).expect("encodes")
+    }).concat());
+    let sizes: Vec<_> = segment::slice_batches(&bytes).map(|batch| batch.expect("whole")).collect();
+    let mut at = 0;
+    let batches = sizes.iter().map(|(header, _)| {
+        let batch = ReadBatch { header: *header, slices: [bytes.slice(at..), Bytes::new()] };
+        at += batch.bytes();
+        batch
+    });
+    let rig = Rig::new(1 << 20).await;
+    let share = rig.reader.share(1 << 20, &TURN).await.expect("nobody else has any");
+    let batches = charged(batches.collect(), &share);
+    let one = sizes[0].1.len();
+    assert_eq!(super::super::slices(&batches), [bytes.clone()]);
+    assert_eq!(super::super::slices(&batches[1..2]), [bytes.slice(one..2 * one)]);
+    let mut apart = batches;
+    apart.swap(0, 2);
+    assert_eq!(super::super::slices(&apart).concat().len(), bytes.len());
+    assert_eq!(super::super::slices(&apart)[0], bytes.slice(2 * one..));
 }

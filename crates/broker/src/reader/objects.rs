@@ -22,9 +22,11 @@ use crate::metrics::Metrics;
 
 /// An object up to this size is read whole.
 const OBJECT_BYTES_SMALL: u64 = 1 << 20;
-/// A range of this size is worth a request of its own where no disk keeps the rest of its blocks: its readers are often further
-/// apart than the blocks that memory holds.
-const RANGE_BYTES_LARGE: u64 = BLOCK_BYTES / 16;
+/// A range of this size is worth a request of its own: each byte of it is fetched once, whoever reads its neighbours, whenever.
+const RANGE_BYTES_LARGE: u64 = BLOCK_BYTES / 8;
+/// The same where the disk does not keep the rest of its blocks: its readers are often further apart than the blocks that memory
+/// holds.
+const RANGE_BYTES_LARGE_IN_MEMORY: u64 = BLOCK_BYTES / 16;
 /// Largest range: what one flush may hold (`FLUSH_BYTES` is at most 1 GiB), and some.
 const RANGE_BYTES_MAX: u64 = 2 << 30;
 /// Blocks that memory must have room for.
@@ -116,18 +118,36 @@ impl Objects {
         Place::of(row).expect("a place").blocks().iter().for_each(|block| self.blocks.forget(block));
     }
 
+    /// Whether a range may be read with all that is around it.
+    pub(super) fn is_in_blocks(&self, row: &RangeRow) -> bool {
+        let Ok(place) = Place::of(row) else { return false };
+        let blocks = place.blocks();
+        self.has_room_for(&place) && !blocks.is_empty() && !self.is_large(&place, &blocks)
+    }
+
+    fn has_room_for(&self, place: &Place<'_>) -> bool {
+        self.blocks.bytes_max() as u64 >= BLOCKS_MIN * BLOCK_BYTES.min(place.object_bytes)
+    }
+
+    /// Whether a range is worth a request of its own.
+    fn is_large(&self, place: &Place<'_>, blocks: &[Piece]) -> bool {
+        let is_kept = self.disk.takes(blocks.iter().map(|block| block.len).sum());
+        let large = if is_kept { RANGE_BYTES_LARGE } else { RANGE_BYTES_LARGE_IN_MEMORY };
+        place.range.end - place.range.start >= large
+    }
+
     /// Whether to read blocks instead of the range alone.
     fn blocks_pay(&self, row: &RangeRow, place: &Place<'_>, blocks: &[Piece]) -> bool {
         let block_bytes: u64 = blocks.iter().map(|block| block.len).sum();
-        let room = self.blocks.bytes_max() as u64;
-        if block_bytes == 0 || room < BLOCKS_MIN * BLOCK_BYTES.min(place.object_bytes) {
+        if block_bytes == 0 || !self.has_room_for(place) {
             return false;
         }
         let wanted = place.range.end - place.range.start;
-        if wanted >= RANGE_BYTES_LARGE && !self.disk.is_on() {
-            return false;
+        if blocks.len() > 1 && 10 * wanted >= 9 * block_bytes {
+            return true; // hardly more than what is wanted, in several requests at the same time
         }
-        place.object_bytes <= OBJECT_BYTES_SMALL || 2 * wanted >= block_bytes || self.sharing.lock().is_shared(row)
+        !self.is_large(place, blocks)
+            && (place.object_bytes <= OBJECT_BYTES_SMALL || self.sharing.lock().is_shared(row))
     }
 
     async fn read_blocks(&self, place: &Place<'_>, blocks: Vec<Piece>, class: Class) -> Result<Found, ColdError> {

@@ -4,18 +4,25 @@
 //! are kept with it, so that metadata is asked once for many reads.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use metadata::RangeRow;
-use segment::{Offset, PartitionKey};
+use segment::{Offset, PartitionKey, TopicId};
 use tokio::time::Instant;
 
+use super::answers::Pace;
+
+/// Objects up to this size are read ahead as a whole, if readers want all of it.
+const WHOLE_BYTES_MAX: i64 = 4 * BLOCK_BYTES;
+/// As ranges say it.
+const BLOCK_BYTES: i64 = crate::cache::BLOCK_BYTES.cast_signed();
 /// Readers that are remembered.
 const READERS_MAX: usize = 512;
 /// How much is read ahead at first, in parts of what the reader takes at once.
 const FIRST_WINDOW: usize = 4;
-/// Fetches in a row that a reader may be passed over by.
-const PASSED_OVER_MAX: u32 = 8;
+/// How long fetches may pass over a reader.
+const PASSED_OVER_MAX: Duration = Duration::from_secs(1);
 /// One that was not seen for longer needs no share.
 const ACTIVE: Duration = Duration::from_secs(5);
 
@@ -30,8 +37,10 @@ pub(super) struct Reader {
     pub(super) window: usize,
     /// The ranges from `from` on, without a gap, as far as they are known.
     pub(super) rows: VecDeque<RangeRow>,
-    /// Fetches that went on without it since.
-    passed_over: u32,
+    /// Since when fetches go on without it.
+    passed_over: Option<Instant>,
+    /// How its client took what was read last.
+    pub(super) pace: Option<Arc<Pace>>,
     /// When it was put back last.
     seen: Option<Instant>,
 }
@@ -60,10 +69,29 @@ impl Readers {
         reader
     }
 
-    /// The first range that the reader which goes on at `offset` will want, if that is known.
-    pub(super) fn next_of(&self, key: PartitionKey, offset: Offset) -> Option<&RangeRow> {
-        let reader = self.of.get(&key)?.iter().find(|reader| reader.is_at(offset))?;
-        reader.rows.iter().find(|row| row.next_offset > offset)
+    /// The reader that goes on at `offset`.
+    pub(super) fn at(&self, key: PartitionKey, offset: Offset) -> Option<&Reader> {
+        self.of.get(&key)?.iter().find(|reader| reader.is_at(offset))
+    }
+
+    /// What other readers will want of the blocks that hold this range; of the whole object if it is not large, as some ranges are in
+    /// two blocks.
+    pub(super) fn neighbours(&self, of: &RangeRow) -> Vec<(TopicId, RangeRow)> {
+        let is_whole = of.object_bytes <= WHOLE_BYTES_MAX;
+        let block = |at: i64| at / BLOCK_BYTES;
+        let (first, last) = (block(of.byte_start), block(of.byte_start + of.byte_len - 1));
+        let is_near = |row: &&RangeRow| {
+            row.object_key == of.object_key
+                && row.byte_start != of.byte_start
+                && (is_whole || block(row.byte_start) <= last && block(row.byte_start + row.byte_len - 1) >= first)
+        };
+        let mut near = Vec::new();
+        for (key, known) in &self.of {
+            for reader in known.iter().filter(|reader| reader.is_active()) {
+                near.extend(reader.rows.iter().find(is_near).map(|row| (key.topic_id, row.clone())));
+            }
+        }
+        near
     }
 
     /// Whether a fetch goes on without the reader at `offset`, as the first range it wants is late: not for ever.
@@ -75,9 +103,9 @@ impl Readers {
     ) -> bool {
         let mut known = self.of.get_mut(&key).into_iter().flatten();
         let Some(reader) = known.find(|reader| reader.is_at(offset)) else { return false };
-        let next = reader.rows.iter().find(|row| row.next_offset > offset);
-        let passes = reader.passed_over < PASSED_OVER_MAX && next.is_some_and(is_late);
-        reader.passed_over = if passes { reader.passed_over + 1 } else { 0 };
+        let since = reader.passed_over.unwrap_or_else(Instant::now);
+        let passes = since.elapsed() < PASSED_OVER_MAX && reader.next_row(offset).is_some_and(is_late);
+        reader.passed_over = passes.then_some(since);
         passes
     }
 
@@ -93,7 +121,7 @@ impl Readers {
 
     /// Readers for whom something may be read ahead now, with one that was taken out.
     pub(super) fn active(&self) -> usize {
-        let is_active = |reader: &&Reader| reader.window > 0 && reader.seen.is_some_and(|at| at.elapsed() < ACTIVE);
+        let is_active = |reader: &&Reader| reader.window > 0 && reader.is_active();
         1 + self.of.values().flatten().filter(is_active).count()
     }
 
@@ -112,9 +140,18 @@ impl Readers {
 }
 
 impl Reader {
+    fn is_active(&self) -> bool {
+        self.seen.is_some_and(|at| at.elapsed() < ACTIVE)
+    }
+
     /// Whether a read from there may be its next.
     fn is_at(&self, offset: Offset) -> bool {
         self.from <= offset && offset <= self.to
+    }
+
+    /// The first range that a read from there will want, if it is known.
+    pub(super) fn next_row(&self, offset: Offset) -> Option<&RangeRow> {
+        self.rows.iter().find(|row| row.next_offset > offset)
     }
 
     /// A read of `bytes` from `offset` begins: how many bytes after it to read ahead, at most `window_max`.
@@ -126,15 +163,15 @@ impl Reader {
         self.window
     }
 
-    /// It ended at `to`.
-    pub(super) fn ended(&mut self, offset: Offset, to: Offset) {
-        (self.from, self.to) = (offset, to);
+    /// It ended at `to`; its client will take it at some pace.
+    pub(super) fn ended(&mut self, offset: Offset, to: Offset, pace: Arc<Pace>) {
+        (self.from, self.to, self.pace) = (offset, to, Some(pace));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use segment::{OrganizationId, TopicId};
+    use segment::OrganizationId;
 
     use super::*;
 
@@ -145,7 +182,7 @@ mod tests {
     fn read(readers: &mut Readers, offset: Offset, to: Offset) -> usize {
         let mut reader = readers.take(key(0), offset);
         let window = reader.begins(offset, 100, 1000);
-        reader.ended(offset, to);
+        (reader.from, reader.to) = (offset, to);
         readers.put(key(0), reader);
         window
     }
@@ -165,8 +202,8 @@ mod tests {
         assert_eq!(read(&mut readers, 50, 60), 1000, "which does not disturb the first");
     }
 
-    #[test]
-    fn a_reader_whose_range_is_late_is_not_passed_over_for_ever() {
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_whose_range_is_late_is_not_passed_over_for_ever() {
         let mut readers = Readers::default();
         assert!(!readers.passes_over(key(0), 0, |_| true), "nobody knows what it wants");
         let row = RangeRow {
@@ -183,7 +220,8 @@ mod tests {
         readers.put(key(0), Reader { rows: [row].into(), ..Reader::default() });
         assert!(!readers.passes_over(key(0), 0, |_| false));
         for _ in 0..3 {
-            assert!((0..PASSED_OVER_MAX).all(|_| readers.passes_over(key(0), 0, |_| true)));
+            assert!((0..1000).all(|_| readers.passes_over(key(0), 0, |_| true)));
+            tokio::time::advance(PASSED_OVER_MAX).await;
             assert!(!readers.passes_over(key(0), 0, |_| true));
         }
     }

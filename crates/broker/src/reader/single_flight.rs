@@ -120,16 +120,19 @@ impl<K: Clone + Eq + Hash, T: Clone> SingleFlight<K, T> {
         if state.entries.contains_key(key) {
             return Err(Ahead::IsThere);
         }
-        let mut stale = Vec::new();
-        while state.ahead.saturating_add(bytes) > ahead_max {
-            let is_old = state.order_ahead.front().is_some_and(|(_, begun)| begun.elapsed() >= AHEAD_MAX);
-            let Some(oldest) = is_old.then(|| state.pop_ahead()).flatten() else { return Err(Ahead::IsFull) };
-            stale.push(oldest);
+        let (has_room, mut stale) = state.room_ahead(bytes, ahead_max);
+        if !has_room {
+            return Err(Ahead::IsFull);
         }
         let (cell, mut evicted) = state.insert(key.clone(), bytes, true, self);
         evicted.append(&mut stale);
         let loading = Loading { of: Arc::clone(self), key: key.clone(), cell };
         Ok(Entered { loading, was_ahead: 0, is_shared: false, evicted })
+    }
+
+    /// Whether so many bytes can be loaded ahead now, and what went for them.
+    pub(super) fn room_ahead(&self, bytes: usize, ahead_max: usize) -> (bool, Vec<Evicted>) {
+        self.state.lock().room_ahead(bytes, ahead_max)
     }
 
     /// What is there, loaded; not a use of it.
@@ -259,6 +262,17 @@ impl<K: Clone + Eq + Hash, T> State<K, T> {
             }
         }
         evicted
+    }
+
+    /// What was loaded ahead too long ago makes room.
+    fn room_ahead(&mut self, bytes: usize, ahead_max: usize) -> (bool, Vec<Evicted>) {
+        let mut stale = Vec::new();
+        while self.ahead.saturating_add(bytes) > ahead_max {
+            let is_old = self.order_ahead.front().is_some_and(|(_, begun)| begun.elapsed() >= AHEAD_MAX);
+            let Some(oldest) = is_old.then(|| self.pop_ahead()).flatten() else { return (false, stale) };
+            stale.push(oldest);
+        }
+        (true, stale)
     }
 
     /// Takes out what was loaded ahead first, if it is loaded.

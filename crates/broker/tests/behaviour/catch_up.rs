@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Broker, BrokerSettings, Topic, encode_batch};
+use broker::{Broker, BrokerSettings, CacheSettings, Fetched, Topic, encode_batch};
 use tokio::time::{Instant, sleep};
 
 use crate::rig::{Rig, batches, create, fetch_request, record, request, wanted};
@@ -17,6 +17,17 @@ const OBJECTS: i32 = 24;
 
 /// A broker that has none of it in memory, after another one wrote so many objects of 8 MB, shared evenly by partitions.
 async fn written(rig: &Rig, objects: i32, partitions: i32, of_one: bool) -> (Broker, Arc<Topic>) {
+    written_for(rig, objects, partitions, of_one, BrokerSettings::for_tests("a")).await
+}
+
+/// The same for a broker with settings of its own.
+async fn written_for(
+    rig: &Rig,
+    objects: i32,
+    partitions: i32,
+    of_one: bool,
+    reader: BrokerSettings,
+) -> (Broker, Arc<Topic>) {
     let settings = BrokerSettings {
         flush_interval: Duration::from_millis(100),
         flush_bytes: 16 << 20,
@@ -27,6 +38,7 @@ async fn written(rig: &Rig, objects: i32, partitions: i32, of_one: bool) -> (Bro
     let each = partitions.max(16);
     let value = vec![7; 8_000_000 / usize::try_from(each).expect("some")];
     let batch = encode_batch(&[record(&value)], None).expect("encodes");
+    let objects = std::env::var("OBJ").map_or(objects, |n| n.parse().unwrap());
     for object in 0..objects {
         let mut pending = Vec::new();
         for at in 0..each {
@@ -39,7 +51,7 @@ async fn written(rig: &Rig, objects: i32, partitions: i32, of_one: bool) -> (Bro
         }
     }
     first.drain().await;
-    (rig.start().await, topic)
+    (rig.start_with(reader).await, topic)
 }
 
 /// Reads all of it as librdkafka does: a fetch at a time of all partitions, beginning with another one each time. MB/s, and bytes
@@ -72,6 +84,7 @@ async fn catch_up(rig: &Rig, broker: &Broker, topic: &Topic) -> (f64, f64) {
         sleep(CLIENT * u32::try_from(step / 1_000_000).expect("small")).await;
         if is_end {
             let (_, bytes) = rig.gate.take_reads();
+            eprintln!("RATE {} partitions {:.0} MB/s {:.2}", topic.partition_count, read as f64 / 1e6 / began.elapsed().as_secs_f64(), bytes as f64 / read as f64);
             return (read as f64 / 1e6 / began.elapsed().as_secs_f64(), bytes as f64 / read as f64);
         }
     }
@@ -150,4 +163,55 @@ async fn what_is_there_does_not_wait_for_long() {
         "{bytes:?} {:?}",
         began.elapsed()
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_cache_in_trouble_makes_nobody_fetch_a_byte_twice() {
+    for partitions in [8, 16, 64] {
+        let rig = Rig::new();
+        let folder = tempfile::tempdir().expect("folder");
+        let cache = Some(CacheSettings { folder: folder.path().join("cache"), bytes_max: 1 << 30 });
+        let settings = BrokerSettings { cache, ..BrokerSettings::for_tests("a") };
+        let (broker, topic) = written_for(&rig, OBJECTS, partitions, false, settings).await;
+        std::fs::remove_dir_all(folder.path().join("cache")).expect("gone");
+        rig.gate.uneven_reads(EACH, LONG);
+        let (rate, fetched) = catch_up(&rig, &broker, &topic).await;
+        assert!(rate > 220.0 && fetched < 1.1, "{partitions} partitions: {rate:.0} MB/s, fetched {fetched:.2} times");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_disk_cache_small_ranges_are_fetched_once_too() {
+    for partitions in [40, 100] {
+        let rig = Rig::new();
+        let (broker, topic) = written(&rig, OBJECTS, partitions, false).await;
+        rig.gate.uneven_reads(EACH, LONG);
+        let (rate, fetched) = catch_up(&rig, &broker, &topic).await;
+        assert!(rate > 100.0 && fetched < 1.1, "{partitions} partitions: {rate:.0} MB/s, fetched {fetched:.2} times");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_that_do_not_take_their_answers_hold_up_nobody() {
+    let rig = Rig::new();
+    let (broker, topic) = written(&rig, OBJECTS, 8, false).await;
+    let ask = |partition| fetch_request(vec![wanted(&topic, partition, 0, 4 << 20)], 50 << 20, Duration::ZERO);
+    let mut held: Vec<Fetched> = Vec::new();
+    for reader in 0..100 {
+        held.push(broker.fetch(ask(reader % 8)).await.remove(0).result.expect("read"));
+    }
+    let bytes: usize = held.iter().map(|answer| answer.record_bytes).sum();
+    assert!(bytes > 8 << 20 && bytes < 48 << 20, "{bytes}");
+    assert!(broker.is_short_of_answers());
+    // What the gateway does then.
+    let gives_up = async {
+        while broker.is_short_of_answers() {
+            sleep(Duration::from_secs(5)).await;
+            held.clear();
+        }
+        held.len()
+    };
+    let began = Instant::now();
+    let (reached, _) = tokio::join!(catch_up(&rig, &broker, &topic), gives_up);
+    assert!(reached.1 < 1.2 && began.elapsed() < Duration::from_secs(60), "{reached:?} in {:?}", began.elapsed());
 }
