@@ -160,7 +160,8 @@ pub(crate) struct Arguments {
     flush_interval_ms: Option<u64>,
 
     /// A flush starts when this much waits, in bytes (`8MiB` works too). More is fewer, larger objects, and more memory
-    /// per upload [default: 1 MiB for file and memory, else 8 MiB]
+    /// per upload. With a flush interval of 0, each upload under way doubles it for the next, up to eight times [default: 1 MiB
+    /// for file and memory, else 8 MiB]
     #[arg(long, env, hide_env_values = true, value_parser = bytes)]
     flush_bytes: Option<usize>,
 

@@ -8,6 +8,8 @@ pub const FLUSH_PATIENCE_MIN: std::time::Duration = std::time::Duration::from_mi
 pub const FLUSH_PATIENCE_MAX: std::time::Duration = std::time::Duration::from_millis(4);
 /// What makes a flush worth its cost: with an interval of 0 this much waits for nobody.
 pub const FLUSH_FULL_BYTES: usize = 64 * 1024;
+/// With a flush interval of 0: each upload in flight doubles `FLUSH_BYTES` for the next one, so often at most.
+pub const FLUSH_DOUBLINGS_MAX: usize = 3;
 /// Largest answer to a fetch, whatever the client asks for.
 pub const FETCH_BYTES_MAX: usize = 50 * 1024 * 1024;
 /// Most that one fetch reads from the object store: what it reads is charged to a budget until it is written out, and a

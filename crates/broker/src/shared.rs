@@ -73,7 +73,7 @@ impl Shared {
         Self {
             catalog,
             view: Arc::new(ClusterView::new(cluster_id, opened.node_id)),
-            pool: Arc::new(WriterPool::new(settings.flush_bytes)),
+            pool: Arc::new(WriterPool::new(settings.flush_bytes, settings.flush_interval)),
             replicas: Arc::new(Replicas::new()),
             clock,
             status: Arc::new(status),

@@ -136,6 +136,9 @@ impl SegmentBuilder {
 
 /// Of each producer the last batches, in log order: duplicates are told by no more, so older ones are dead weight.
 fn keep_last_of_each(batches: Vec<ProducerBatch>) -> Vec<ProducerBatch> {
+    if batches.len() <= PRODUCER_BATCHES_KEPT {
+        return batches;
+    }
     let mut later = HashMap::new();
     let mut kept: Vec<ProducerBatch> = batches
         .into_iter()

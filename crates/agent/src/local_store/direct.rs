@@ -3,11 +3,11 @@
 //! Large objects go to the disk directly, past the page cache, where the file system can do that: copying into new pages
 //! was more than half of the agent's work under load.
 
-use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, IoSlice, Seek as _, SeekFrom, Write as _};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rustix::fs::OFlags;
 
 use super::pack_format::BLOCK;
@@ -48,18 +48,23 @@ pub(super) fn write_large(
     write_gathered(file, chunks)
 }
 
-thread_local! {
-    /// Where direct writes are gathered; goes with its thread, which is not kept when idle.
-    static GATHERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
+/// Memory of direct writes that are over. The last one given back is lent first: it is still in the processor's cache.
+static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+/// So much is kept: uploads that overlap by default.
+const SPARE_MAX: usize = 4;
 
-/// Lends this thread's memory for one direct write, [`DIRECT_WRITE_BYTES`] of it.
+/// Lends memory for one direct write, [`DIRECT_WRITE_BYTES`] of it. Not the thread's own: there are dozens of threads that may block,
+/// and all get their turn.
 pub(super) fn with_aligned<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
-    GATHERED.with_borrow_mut(|memory| {
-        memory.resize(DIRECT_WRITE_BYTES + BLOCK, 0);
-        let start = memory.as_ptr().align_offset(BLOCK);
-        work(&mut memory[start..start + DIRECT_WRITE_BYTES])
-    })
+    let spare = SPARE.lock().pop();
+    let mut memory = spare.unwrap_or_else(|| vec![0; DIRECT_WRITE_BYTES + BLOCK]);
+    let start = memory.as_ptr().align_offset(BLOCK);
+    let done = work(&mut memory[start..start + DIRECT_WRITE_BYTES]);
+    let mut spare = SPARE.lock();
+    if spare.len() < SPARE_MAX {
+        spare.push(memory);
+    }
+    done
 }
 
 /// Through an aligned buffer, to a file that is open for direct writes. What follows the last whole block goes through the

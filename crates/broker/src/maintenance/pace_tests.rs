@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn bytes_pass_at_the_rate_whatever_their_portions() {
     for portion in [1_000, 1 << 20] {
-        let mut pace = Pace::new(Arc::new(WriterPool::new(1 << 20)), 1 << 20, Duration::ZERO);
+        let mut pace = Pace::new(Arc::new(WriterPool::new(1 << 20, Duration::ZERO)), 1 << 20, Duration::ZERO);
         let started = Instant::now();
         let mut passed = 0;
         while passed < 10 << 20 {

@@ -11,8 +11,9 @@ use tokio::sync::Semaphore;
 use crate::append::{AppendError, RecordError};
 use crate::topic_config::LogConfig;
 
-/// Uncompressed batches up to this size are checked on the worker: it takes less than a hop to another thread and back.
-const INLINE_BYTES_MAX: usize = 64 * 1024;
+/// Uncompressed batches up to this size are checked on the worker, which has them in its cache: it takes less than a hop to another
+/// thread and back, and never longer than the largest batch of a topic with Kafka's defaults.
+const INLINE_BYTES_MAX: usize = crate::limits::MESSAGE_BYTES_DEFAULT;
 
 /// A batch that may be written.
 #[derive(Debug)]

@@ -26,7 +26,7 @@ use crate::append::AppendError;
 use crate::cache::DiskCache;
 use crate::clock::Clock;
 use crate::costs::{Purpose, charge};
-use crate::limits::FLUSH_FULL_BYTES;
+use crate::limits::{FLUSH_DOUBLINGS_MAX, FLUSH_FULL_BYTES};
 use crate::metrics::Metrics;
 use crate::reader::tail::TailBudget;
 use crate::seeded_bugs::SeededBug;
@@ -101,8 +101,8 @@ impl Lane {
         while self.flush_is_due().await {
             let now = Instant::now();
             let through = self.committed_through.load(Ordering::Acquire);
-            let segments =
-                segment_plan::gather(&self.pool, &mut identity, self.settings.flush_bytes, through, self.clock.now());
+            let bytes_max = self.pool.enough(FLUSH_DOUBLINGS_MAX);
+            let segments = segment_plan::gather(&self.pool, &mut identity, bytes_max, through, self.clock.now());
             for mut segment in segments {
                 self.metrics.flush(segment.object_bytes, segment.ranges.len() as u64, now.elapsed().as_secs_f64());
                 self.pool.pacing.begins();
@@ -141,7 +141,7 @@ impl Lane {
         if uploads >= self.settings.uploads_in_flight.max(1) {
             return None;
         }
-        if waiting >= self.settings.flush_bytes || self.pool.is_hurried() {
+        if waiting >= self.pool.enough(uploads) || self.pool.is_hurried() {
             return Some(since);
         }
         if !self.settings.flush_interval.is_zero() {

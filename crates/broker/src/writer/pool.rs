@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use metadata::{LeaseRow, MetadataStore};
 use parking_lot::{Mutex, RwLock};
@@ -20,7 +21,7 @@ use super::partition_state::{Answers, Candidate, Placed};
 use super::producer_state::Interrupted;
 use crate::append::AppendError;
 use crate::clock::Clock;
-use crate::limits::FLUSH_FULL_BYTES;
+use crate::limits::{FLUSH_DOUBLINGS_MAX, FLUSH_FULL_BYTES};
 use crate::seeded_bugs::SeededBug;
 
 /// Partitions with something to flush, oldest first.
@@ -47,15 +48,18 @@ pub(crate) struct WriterPool {
     hurrying: AtomicUsize,
     /// `FLUSH_BYTES`.
     flush_bytes: usize,
+    /// Whether uploads in flight ask for more: they do where a flush waits for nothing but the disk.
+    doubles: bool,
     /// Tells the lane that something waits, or that an upload ended.
     pub(crate) changed: Notify,
     pub(crate) seeded_bug: Mutex<Option<SeededBug>>,
 }
 
 impl WriterPool {
-    pub(crate) fn new(flush_bytes: usize) -> Self {
+    pub(crate) fn new(flush_bytes: usize, flush_interval: Duration) -> Self {
         Self {
             flush_bytes,
+            doubles: flush_interval.is_zero(),
             led: RwLock::default(),
             interrupted: Mutex::default(),
             dirty: Mutex::default(),
@@ -223,9 +227,15 @@ impl WriterPool {
         Ok(placed)
     }
 
+    /// So much starts a flush beside `uploads` in flight: what comes while they take their time is better in fewer, larger objects.
+    pub(crate) fn enough(&self, uploads: usize) -> usize {
+        if self.doubles { self.flush_bytes << uploads.min(FLUSH_DOUBLINGS_MAX) } else { self.flush_bytes }
+    }
+
     /// Whether the lane may start earlier than it planned to.
     fn passes_a_bound(&self, before: i64, after: i64) -> bool {
-        [FLUSH_FULL_BYTES, self.flush_bytes].map(signed).iter().any(|bound| before < *bound && after >= *bound)
+        let passes = |bound: usize| before < signed(bound) && after >= signed(bound);
+        passes(FLUSH_FULL_BYTES) || (0..=FLUSH_DOUBLINGS_MAX).any(|uploads| passes(self.enough(uploads)))
     }
 
     /// The first one is always told of: a lane with nothing to flush waits for nothing else.

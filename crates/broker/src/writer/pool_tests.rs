@@ -34,7 +34,7 @@ fn hears(pool: &WriterPool) -> bool {
 
 #[test]
 fn the_lane_hears_of_the_first_partition_whatever_was_counted_before() {
-    let pool = WriterPool::new(1 << 20);
+    let pool = WriterPool::new(1 << 20, Duration::ZERO);
     pool.mark_dirty(partition(0));
     pool.pacing.arrives(&header());
     assert!(hears(&pool));
@@ -47,4 +47,13 @@ fn the_lane_hears_of_the_first_partition_whatever_was_counted_before() {
     assert!(hears(&pool));
     pool.mark_dirty(partition(2));
     assert!(!hears(&pool), "the lane has planned when to flush");
+}
+
+#[test]
+fn each_upload_in_flight_asks_for_more_unless_flushes_go_by_the_clock() {
+    let at_once = WriterPool::new(1 << 20, Duration::ZERO);
+    assert_eq!([0, 1, 3, 9].map(|uploads| at_once.enough(uploads)), [1 << 20, 2 << 20, 8 << 20, 8 << 20]);
+    assert!(at_once.passes_a_bound((2 << 20) - 1, 2 << 20), "the lane hears of it");
+    let by_the_clock = WriterPool::new(1 << 20, Duration::from_millis(100));
+    assert_eq!(by_the_clock.enough(3), 1 << 20);
 }

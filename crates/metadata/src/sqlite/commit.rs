@@ -4,12 +4,12 @@
 //! range compare-and-set the partition's row and insert the range; a range that is refused is refused alone, and asked why. All of
 //! it is one transaction with one sync.
 
-use rusqlite::{Connection, params};
+use rusqlite::{CachedStatement, Connection, params};
 use segment::{Offset, PartitionKey, SessionId};
 
 use super::{
     database_clock,
-    direct::{execute, first, require_active},
+    direct::{execute, first, not_committed, prepare, require_active},
     garbage,
 };
 use crate::{CommitOutcome, RangeCommit, RangeOutcome, SNAPSHOTS_KEPT, SegmentCommit, StoreError};
@@ -66,7 +66,11 @@ fn commit_segment(
     if execute(connection, TAKE_SLOT, slot)? == 0 {
         return Ok(vec![RangeOutcome::OffsetMismatch; ranges.len()]);
     }
-    let outcomes = ranges.iter().map(|range| commit_range(connection, session, *lane_sequence, range));
+    let mut statements = RangeStatements {
+        compare_and_set: prepare(connection, COMPARE_AND_SET)?,
+        insert: prepare(connection, INSERT_RANGE)?,
+    };
+    let outcomes = ranges.iter().map(|range| commit_range(connection, &mut statements, session, *lane_sequence, range));
     let outcomes = outcomes.collect::<Result<Vec<_>, _>>()?;
     if !outcomes.contains(&RangeOutcome::Accepted) {
         garbage::retire_empty(connection, [(session, *lane_sequence, organization.0)], now)?;
@@ -74,8 +78,15 @@ fn commit_segment(
     Ok(outcomes)
 }
 
+/// What every range runs, looked up once a segment.
+struct RangeStatements<'c> {
+    compare_and_set: CachedStatement<'c>,
+    insert: CachedStatement<'c>,
+}
+
 fn commit_range(
     connection: &Connection,
+    statements: &mut RangeStatements<'_>,
     session: i64,
     lane_sequence: i64,
     range: &RangeCommit,
@@ -94,7 +105,7 @@ fn commit_range(
         range.append_time,
         lane_sequence
     ];
-    if execute(connection, COMPARE_AND_SET, moved)? == 0 {
+    if statements.compare_and_set.execute(moved).map_err(not_committed)? == 0 {
         let row = params![organization, topic, partition, session, leader_epoch];
         let why = first(connection, WHY_REFUSED, row, |row| Ok((row.get::<_, bool>(0)?, row.get::<_, bool>(1)?)))?;
         return Ok(match why {
@@ -118,7 +129,7 @@ fn commit_range(
         range.max_timestamp,
         &range.producers[..],
     ];
-    execute(connection, INSERT_RANGE, row)?;
+    statements.insert.execute(row).map_err(not_committed)?;
     if let Some(snapshot) = &range.snapshot {
         insert_snapshot(connection, range.key, *next_offset, snapshot)?;
     }

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, Row, params};
+use rusqlite::{CachedStatement, Connection, OpenFlags, OptionalExtension, Params, Row, params};
 use segment::SessionId;
 
 use super::{LOCKED_OUT_OR_FULL, SQLITE_CORRUPT, SQLITE_NOTADB, open::BUSY_TIMEOUT};
@@ -81,6 +81,11 @@ pub(super) fn require_active(connection: &Connection, session: SessionId) -> Res
     first(connection, is_active, params![session.0], |_| Ok(()))?.ok_or(StoreError::Fenced)
 }
 
+/// A statement that is run more than once before COMMIT.
+pub(super) fn prepare<'c>(connection: &'c Connection, sql: &str) -> Result<CachedStatement<'c>, StoreError> {
+    connection.prepare_cached(sql).map_err(not_committed)
+}
+
 /// Rows changed by a statement before COMMIT.
 pub(super) fn execute(connection: &Connection, sql: &str, parameters: impl Params) -> Result<usize, StoreError> {
     let changed = connection.prepare_cached(sql).and_then(|mut statement| statement.execute(parameters));
@@ -116,7 +121,7 @@ fn primary_code(error: &rusqlite::Error) -> Option<i32> {
 }
 
 /// An error before COMMIT: nothing happened.
-fn not_committed(error: rusqlite::Error) -> StoreError {
+pub(super) fn not_committed(error: rusqlite::Error) -> StoreError {
     match primary_code(&error) {
         Some(SQLITE_CORRUPT | SQLITE_NOTADB) => StoreError::Damaged(error.to_string()),
         _ => StoreError::NotCommitted(Box::new(error)),
