@@ -299,10 +299,19 @@ async fn what_is_wanted_behind_the_last_batch_of_a_range_is_in_the_next_one() {
 
 #[tokio::test]
 async fn batches_that_lie_one_after_the_other_are_one_slice() {
-    let bytes = Bytes::from([1, 2, 3].map(|value| {
-        let record = segment::NewRecord { key: None, value: Some(vec![value; 9].into()), timestamp: 0, headers: Vec::new() };
-        segment::encode_batch(&[record], None).expect("encodes")
-    }).concat());
+    let bytes = Bytes::from(
+        [1, 2, 3]
+            .map(|value| {
+                let record = segment::NewRecord {
+                    key: None,
+                    value: Some(vec![value; 9].into()),
+                    timestamp: 0,
+                    headers: Vec::new(),
+                };
+                segment::encode_batch(&[record], None).expect("encodes")
+            })
+            .concat(),
+    );
     let sizes: Vec<_> = segment::slice_batches(&bytes).map(|batch| batch.expect("whole")).collect();
     let mut at = 0;
     let batches = sizes.iter().map(|(header, _)| {

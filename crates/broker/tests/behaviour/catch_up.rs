@@ -84,7 +84,12 @@ async fn catch_up(rig: &Rig, broker: &Broker, topic: &Topic) -> (f64, f64) {
         sleep(CLIENT * u32::try_from(step / 1_000_000).expect("small")).await;
         if is_end {
             let (_, bytes) = rig.gate.take_reads();
-            eprintln!("RATE {} partitions {:.0} MB/s {:.2}", topic.partition_count, read as f64 / 1e6 / began.elapsed().as_secs_f64(), bytes as f64 / read as f64);
+            eprintln!(
+                "RATE {} partitions {:.0} MB/s {:.2}",
+                topic.partition_count,
+                read as f64 / 1e6 / began.elapsed().as_secs_f64(),
+                bytes as f64 / read as f64
+            );
             return (read as f64 / 1e6 / began.elapsed().as_secs_f64(), bytes as f64 / read as f64);
         }
     }

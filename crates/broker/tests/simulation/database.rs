@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use metadata::{
-    AgentRow, AlterTopicConfigsError, Changes, Claim, ClusterInfo, CommitOutcome, CoordinatorKey, CoordinatorOutcome,
-    CoordinatorRow, CoordinatorWrite, Coordinators, CreatePartitionsError, CreateTopicError, DeleteTopicError,
-    FoundObject, LaneReport, LastSegment, LeaseHolder, LeaseRow, LogChangeOutcome, LogChanges, LogStartMove,
-    MemoryStore, NewTopic, OpenedSession, ProducerHistory, RangeRow, Registration, Resolution, SegmentCommit,
-    SegmentRef, SegmentRewrite, Segments, Sessions, StoreError, TopicRow, Topics,
+    AgentRow, AlterTopicConfigsError, Changes, Claim, CleanedLog, ClusterInfo, CommitOutcome, CoordinatorKey,
+    CoordinatorOutcome, CoordinatorRow, CoordinatorWrite, Coordinators, CreatePartitionsError, CreateTopicError,
+    DeleteTopicError, FoundObject, LaneReport, LastSegment, LeaseHolder, LeaseRow, LogChangeOutcome, LogChanges,
+    LogStartMove, MemoryStore, NewTopic, OpenedSession, ProducerHistory, RangeRow, Registration, Resolution,
+    SegmentCommit, SegmentRef, SegmentRewrite, Segments, Sessions, StoreError, TopicRow, Topics,
 };
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
@@ -291,6 +291,10 @@ impl LogChanges for Database {
         rewrite: &SegmentRewrite,
     ) -> Result<Vec<LogChangeOutcome>, StoreError> {
         self.call(Write, self.store.replace_ranges(session, rewrite)).await
+    }
+
+    async fn note_cleaned(&self, session: SessionId, cleaned: &[CleanedLog]) -> Result<(), StoreError> {
+        self.call(Write, self.store.note_cleaned(session, cleaned)).await
     }
 }
 
