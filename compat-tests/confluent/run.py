@@ -14,6 +14,7 @@ from confluent_kafka.admin import (AclBinding, AclOperation, AclPermissionType, 
                                    ConfigEntry, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourcePatternType,
                                    ResourceType)
 
+import compaction  # noqa: F401, registers its checks
 import in_groups  # noqa: F401, registers its checks
 from checks import KAFKA, check, expect, fresh_name, run_checks
 from stored_batches import stored_batches

@@ -20,7 +20,7 @@ from agent_process import ROOT, AgentProcess, raise_open_file_limit
 from kafka_process import TOOLS, KafkaProcess
 
 # What CI runs, then the rest of the matrix (scripts/setup.sh --matrix gets it); seconds until a client has failed.
-CI = {"kcat": 180, "confluent": 180, "java": 180, "grpc": 180}
+CI = {"kcat": 180, "confluent": 300, "java": 180, "grpc": 180}
 MATRIX = {"java-groups": 400, "java-3.9": 400, "kafka-tools": 400, "connect": 300, "streams": 240, "franz-go": 180,
           "sarama": 180, "kafka-go": 240, "kafkajs": 240, "platformatic": 180, "aiokafka": 180, "kafka-python": 180,
           "kafka-python-2": 180, "rdkafka": 240, "rskafka": 240}
@@ -78,9 +78,9 @@ def run_clients(clients: list[str], agent: AgentProcess | None, against: str) ->
 
 
 def start_kafka(folder: Path) -> KafkaProcess:
-    """The Apache Kafka that bench/ measures; its groups do not wait for more members before their first rebalance."""
+    """The Apache Kafka that bench/ measures; its groups do not wait for more members before their first rebalance, nor compaction for long."""
     jars = TOOLS / "kafka" / "jars"
-    kafka = KafkaProcess(folder / "kafka", jars, ("group.initial.rebalance.delay.ms=0",))
+    kafka = KafkaProcess(folder / "kafka", jars, ("group.initial.rebalance.delay.ms=0", "log.cleaner.backoff.ms=1000"))
     kafka.start()
     version = next(jar.stem.removeprefix("kafka-clients-") for jar in jars.glob("kafka-clients-*.jar"))
     print(f"Apache Kafka {version}, pid {kafka.pid}: {kafka.address}", flush=True)
@@ -117,8 +117,9 @@ def main() -> int:
             options.against = kafka.address
         if not options.against:
             # Groups of tests are many and small: their first rebalance need not wait 3 s for company. And what checks write with
-            # times long ago must not expire while they read it.
-            agent = AgentProcess(folder, settings={"GROUP_INITIAL_REBALANCE_DELAY_MS": "100", "RETENTION_INTERVAL": "3600"})
+            # times long ago must not expire while they read it. Compaction is waited for.
+            agent = AgentProcess(folder, settings={"GROUP_INITIAL_REBALANCE_DELAY_MS": "100", "RETENTION_INTERVAL": "3600",
+                                                   "COMPACTION_INTERVAL": "1"})
             agent.start()
             print(f"agent {agent.pid}: kafka {agent.kafka}, grpc {agent.grpc}, ready in {agent.ready_ms:.0f} ms")
         rows = run_clients(options.clients, agent, options.against)

@@ -233,7 +233,7 @@ async fn a_newer_schema_is_refused() {
     sqlx::query(newer).execute(&mut connection).await.expect("inserts");
     connection.close().await.expect("closes");
     let refused = open(&path).await.expect_err("refused");
-    assert!(matches!(refused, OpenError::Newer { found: 99, known: 5, .. }), "{refused}");
+    assert!(matches!(refused, OpenError::Newer { found: 99, known: 6, .. }), "{refused}");
     assert!(refused.to_string().contains("use a newer agent"));
 }
 
@@ -251,6 +251,7 @@ async fn a_database_of_schema_3_is_brought_up_to_date_and_its_empty_segments_are
     for undo in [
         "DROP TABLE coordinator_rows",
         "ALTER TABLE partitions DROP COLUMN coordinator_sequence",
+        "ALTER TABLE partitions DROP COLUMN cleaned_offset",
         "CREATE TABLE old (session INTEGER NOT NULL, lane_sequence INTEGER NOT NULL, organization INTEGER NOT NULL,
                            object_key TEXT NOT NULL UNIQUE, kind INTEGER NOT NULL CHECK (kind IN (0, 1)),
                            object_bytes INTEGER NOT NULL, created_at INTEGER NOT NULL,
@@ -287,6 +288,7 @@ async fn a_database_of_schema_2_is_brought_up_to_date() {
     for undo in [
         "DROP TABLE coordinator_rows",
         "ALTER TABLE partitions DROP COLUMN coordinator_sequence",
+        "ALTER TABLE partitions DROP COLUMN cleaned_offset",
         "ALTER TABLE session_renewals DROP COLUMN stuck",
         "ALTER TABLE session_renewals DROP COLUMN proofs",
         "DELETE FROM _sqlx_migrations WHERE version > 2",

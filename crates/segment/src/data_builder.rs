@@ -89,12 +89,12 @@ impl DataBuilder {
 
     /// Ends the open range, if there is one.
     fn end_range(&mut self) {
-        if let Some((meta, _)) = &self.open
+        if let Some((meta, _)) = &mut self.open
             && meta.byte_len == 0
             && meta.next_offset > meta.base_offset
         {
-            let (base_offset, next_offset) = (meta.base_offset, meta.next_offset);
-            let (header, batch) = empty_batch(base_offset, next_offset, meta.leader_epoch);
+            let next_offset = std::mem::replace(&mut meta.next_offset, meta.base_offset);
+            let (header, batch) = empty_batch(meta.base_offset, next_offset, meta.leader_epoch);
             self.push(&header, batch);
             self.cover(next_offset);
         }

@@ -120,7 +120,8 @@ impl Cleaner {
         let mut cleaned = Cleaned { batches: Vec::with_capacity(batches.len()), ..Cleaned::default() };
         for (header, batch) in batches {
             let left = self.clean_batch(header, batch)?;
-            cleaned.is_changed |= left != Filtered::Whole;
+            // One without records stands for a range that has no other: that is no change.
+            cleaned.is_changed |= left != Filtered::Whole && header.record_count > 0;
             let count = match left {
                 Filtered::Whole => {
                     cleaned.batches.push((*header, batch.clone()));

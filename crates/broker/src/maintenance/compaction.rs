@@ -186,9 +186,12 @@ impl Compactor {
         }
         let mut upkeep = partition.upkeep.lock();
         let committed = upkeep.committed_bytes() - committed_before;
-        upkeep.dirt.counted(all, committed);
+        if committed > 0 {
+            all.add(committed, now);
+        }
+        upkeep.dirt.counted(all);
         let Some(log_bytes) = upkeep.log_bytes() else { return Ok(None) };
-        let clean = log_bytes.saturating_sub(all.bytes + committed);
+        let clean = log_bytes.saturating_sub(all.bytes);
         Ok(old.is_worth_it(clean, compaction, now).then_some(Dirty { rows, from, end, now }))
     }
 
@@ -353,6 +356,10 @@ impl Compactor {
             metrics.compaction_pass(if is_done(pass) { "done" } else { "refused" });
             if is_done(pass) {
                 metrics.compacted(pass.bytes_read, pass.records_removed, pass.bytes_removed);
+                if pass.records_removed > 0 {
+                    // What is in memory is as it was.
+                    pass.log.0.tail.lock().evict_below(pass.cleaned_to);
+                }
                 pass.log.0.upkeep.lock().dirt.cleaned(pass.looked_to, pass.cleaned_to);
                 let (partition, to, removed) = (pass.log.0.key, pass.cleaned_to, pass.records_removed);
                 tracing::debug!(?partition, to, removed, "a log was compacted");

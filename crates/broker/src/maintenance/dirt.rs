@@ -70,9 +70,8 @@ impl Dirt {
         end > self.looked_to && self.counted.zip(log_bytes).is_none_or(is_worth_it)
     }
 
-    /// All that is beyond `cleaned_to` was counted; `committed_bytes` were committed since that began.
-    pub(super) fn counted(&mut self, mut found: Counted, committed_bytes: u64) {
-        found.bytes += committed_bytes;
+    /// All that is beyond `cleaned_to` was counted.
+    pub(super) fn counted(&mut self, found: Counted) {
         self.counted = Some(found);
     }
 

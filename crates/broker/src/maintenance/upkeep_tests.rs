@@ -127,3 +127,24 @@ async fn a_new_leader_looks_at_what_is_there() {
     upkeep.looked(8, true);
     assert_eq!(upkeep.rewrite_due(now, 12, 1 << 20, Duration::ZERO), None);
 }
+
+#[test]
+fn a_log_that_is_compacted_is_smaller_and_not_rewritten_meanwhile() {
+    let mut upkeep = Upkeep::new(&lease(0, 0));
+    let (now, age) = (Instant::now(), Duration::ZERO);
+    commit(&mut upkeep, 60, 500);
+    commit(&mut upkeep, 60, 900);
+    upkeep.replaced(60, 60);
+    assert!(!upkeep.may_expire(KEPT, 1_500), "a rewrite changes nothing");
+    upkeep.replaced(60, 10);
+    assert_eq!((upkeep.log_bytes(), upkeep.compacted_bytes()), (Some(70), 50));
+    assert!(upkeep.may_expire(KEPT, 1_500), "what is oldest is not known");
+    upkeep.dirt.is_being_cleaned = true;
+    assert_eq!(upkeep.rewrite_due(now, 2, 1, age), None);
+    upkeep.dirt.is_being_cleaned = false;
+    assert_eq!(upkeep.rewrite_due(now, 2, 1, age), Some((0, 2)));
+    upkeep.looked(2, true);
+    assert_eq!(upkeep.rewrite_due(now, 2, 1, age), None);
+    upkeep.left_small(1, 1, 10);
+    assert_eq!(upkeep.rewrite_due(now, 2, 1, age), Some((1, 2)), "what compaction left is looked at again");
+}

@@ -5,8 +5,9 @@
 
 use bytes::Bytes;
 use segment::{
-    Footer, ObjectKey, RecordBatchHeader, RecordRules, check_header, check_records, crc_matches,
-    decode_producer_entries, find_max_timestamp, find_timestamp, slice_batches, verify_range,
+    Filtered, Footer, ObjectKey, RecordBatchHeader, RecordRules, check_header, check_records, crc_matches,
+    decode_producer_entries, filter_records, find_max_timestamp, find_timestamp, slice_batches, verify_range,
+    visit_records,
 };
 
 /// Bytes that a client sent for a partition, or a range as it was stored.
@@ -21,6 +22,12 @@ pub fn record_batch(bytes: &[u8]) {
         let _ = check_records(batch, &header, &rules);
         let _ = find_timestamp(batch, &header, 5);
         let _ = find_max_timestamp(batch, &header);
+        if let Ok(Filtered::Part(left, bytes)) = filter_records(batch, &header, Some(7), |r| r.offset % 2 == 0) {
+            assert!(crc_matches(&bytes) && RecordBatchHeader::parse(&bytes) == Ok(left));
+            let mut kept = 0;
+            visit_records(&bytes, &left, |record| kept += i32::from(record.offset % 2 == 0)).expect("what it wrote");
+            assert_eq!(kept, left.record_count);
+        }
         let _ = (header.last_sequence(), header.next_offset(), header.compression());
     }
     let range = Bytes::copy_from_slice(bytes);
