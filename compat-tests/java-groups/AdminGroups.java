@@ -3,14 +3,18 @@ import java.util.Map;
 import java.util.Set;
 import java.util.stream.Collectors;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.ConsumerGroupDescription;
 import org.apache.kafka.clients.admin.MemberToRemove;
 import org.apache.kafka.clients.admin.RemoveMembersFromConsumerGroupOptions;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.GroupIdNotFoundException;
 import org.apache.kafka.common.errors.GroupNotEmptyException;
 import org.apache.kafka.common.errors.GroupSubscribedToTopicException;
+import org.apache.kafka.common.errors.InvalidConfigurationException;
 import org.apache.kafka.common.errors.UnknownMemberIdException;
 
 /** What the admin client does with groups. */
@@ -24,6 +28,8 @@ final class AdminGroups {
             checks.add("admin alters, lists and deletes offsets of a " + kind + " group", () -> offsets(settings));
         }
         checks.add("admin removes members, one static, then all", AdminGroups::removeMembers);
+        checks.add("admin removes a static KIP-848 member", AdminGroups::removeModern);
+        checks.add("admin sets, describes and deletes configs of a group", AdminGroups::groupConfigs);
         checks.add("admin tells that a group is not there", AdminGroups::noGroup);
     }
 
@@ -93,6 +99,45 @@ final class AdminGroups {
         Checks.expectError(UnknownMemberIdException.class, admin.removeMembersFromConsumerGroup(group, options).all(), "again");
         dynamic.leave();
         Checks.expect(describe(group).members().size(), 0, "members after");
+    }
+
+    /** One that is away: its session is not waited for. */
+    private static void removeModern() throws Exception {
+        Admin admin = GroupClient.admin;
+        String topic = GroupClient.createTopic("removed", 2), group = Checks.freshName("removed");
+        var settings = new java.util.HashMap<>(GroupClient.UNIFORM);
+        settings.put("group.instance.id", "instance");
+        Member fixed = new Member(GroupClient.settings(group, settings), topic, (m, record) -> {}).start();
+        Checks.until("it has both partitions", () -> fixed.has(2));
+        fixed.leave();
+        var options = new RemoveMembersFromConsumerGroupOptions(Set.of(new MemberToRemove("instance")));
+        Checks.get(admin.removeMembersFromConsumerGroup(group, options).all());
+        Checks.expect(describe(group).members().size(), 0, "members after");
+    }
+
+    private static void groupConfigs() throws Exception {
+        Admin admin = GroupClient.admin;
+        ConfigResource group = new ConfigResource(ConfigResource.Type.GROUP, Checks.freshName("configured"));
+        String name = "consumer.session.timeout.ms";
+        var set = new AlterConfigOp(new ConfigEntry(name, "50000"), AlterConfigOp.OpType.SET);
+        Checks.get(admin.incrementalAlterConfigs(Map.of(group, List.of(set))).all());
+        Checks.until("it is described", () -> "50000".equals(config(group, name).value()));
+        Checks.expect(config(group, name).source(), ConfigEntry.ConfigSource.DYNAMIC_GROUP_CONFIG, "source");
+        Checks.expect(config(group, "consumer.heartbeat.interval.ms").value(), "5000", "another config");
+        var tooLong = new AlterConfigOp(new ConfigEntry(name, "60001"), AlterConfigOp.OpType.SET);
+        Checks.expectError(InvalidConfigurationException.class,
+            admin.incrementalAlterConfigs(Map.of(group, List.of(tooLong))).all(), "too long");
+        var delete = new AlterConfigOp(new ConfigEntry(name, ""), AlterConfigOp.OpType.DELETE);
+        Checks.get(admin.incrementalAlterConfigs(Map.of(group, List.of(delete))).all());
+        Checks.until("it is gone", () -> "45000".equals(config(group, name).value()));
+    }
+
+    private static ConfigEntry config(ConfigResource resource, String name) {
+        try {
+            return Checks.get(GroupClient.admin.describeConfigs(List.of(resource)).all()).get(resource).get(name);
+        } catch (Exception error) {
+            throw new AssertionError(error);
+        }
     }
 
     private static void noGroup() throws Exception {

@@ -56,6 +56,10 @@ public final class GroupClient {
         brokersPattern().ifPresent(type -> checks.add("a pattern that the broker matches does the same",
             () -> pattern(UNIFORM, expression -> type.getConstructor(String.class).newInstance(expression))));
         checks.add("a group goes from classic to KIP-848 and back, member by member", GroupClient::migration);
+        for (var kind : Map.of("eager", EAGER, "cooperative", COOPERATIVE).entrySet()) {
+            checks.add("three " + kind.getKey() + " members are rolled to KIP-848 and back: every record once",
+                () -> roll(kind.getValue()));
+        }
         AdminGroups.addTo(checks);
         int failed = checks.run(arguments.length > 1 ? arguments[1] : "");
         admin.close(Duration.ofSeconds(2));
@@ -240,5 +244,28 @@ public final class GroupClient {
         produce(topic, "none", 2 * PORTION, 3 * PORTION);
         seen.awaitOnceEach(3 * PORTION);
         back.leave();
+    }
+
+    /** One member after the other is replaced by one of the other protocol, and each time all have their share. */
+    private static void roll(Map<String, Object> kind) throws Exception {
+        String topic = createTopic("roll", 6), group = Checks.freshName("rolled");
+        Seen seen = new Seen();
+        Member[] members = new Member[3];
+        for (int i = 0; i < 3; i++) members[i] = new Member(settings(group, kind), topic, seen::add).start();
+        int end = 0;
+        for (Map<String, Object> next : List.of(UNIFORM, kind)) {
+            for (int i = 0; i < 3; i++) {
+                Checks.until("all have two partitions", () -> members[0].has(2) && members[1].has(2) && members[2].has(2));
+                produce(topic, "none", end, end + PORTION);
+                end += PORTION;
+                seen.awaitOnceEach(end);
+                members[i].leave();
+                members[i] = new Member(settings(group, next), topic, seen::add).start();
+            }
+        }
+        Checks.until("all have two partitions again", () -> members[0].has(2) && members[1].has(2) && members[2].has(2));
+        produce(topic, "none", end, end + PORTION);
+        seen.awaitOnceEach(end + PORTION);
+        for (Member member : members) member.leave();
     }
 }
