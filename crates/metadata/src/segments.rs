@@ -205,8 +205,9 @@ pub trait Segments: Send + Sync + 'static {
     ) -> Result<Vec<FoundObject>, StoreError>;
 
     /// These objects are gone: removes their rows, of retired segments at once (what was decided once is not tried
-    /// again), of tombstones only where the session that would have committed them is no longer active. Returns how
-    /// many went. `Fenced` if `session` is not active.
+    /// again), of tombstones only where the session that would have committed them is no longer active. A retired one of a
+    /// rewrite, whose parts may still come, becomes a tombstone as long as its session is active. Returns how many were
+    /// forgotten in one of these ways. `Fenced` if `session` is not active.
     async fn forget_objects(&self, session: SessionId, objects: &[FoundObject]) -> Result<u64, StoreError>;
 
     /// Ranges of a partition that end after `from`, ascending, at most `limit`.

@@ -244,6 +244,28 @@ pub async fn an_object_may_come_in_parts(store: &dyn MetadataStore) {
     assert_eq!(unreferenced(store, session).await, [found(session, 0), found(session, 1)], "it is not retired by that");
 }
 
+/// Also when the first ones are gone again, and the object with them: its slot is not free for the next.
+pub async fn a_part_that_comes_after_its_object_is_gone_is_stale(store: &dyn MetadataStore) {
+    let session = logged(store).await;
+    assert_eq!(replaced(store, session, 0, &[replacement(&[0, 10], &[0, 20])]).await, [DONE]);
+    let all = LogStartMove { key: key(1, 0), leader_epoch: 0, log_start_offset: 30, snapshot: None };
+    store.move_log_starts(session, &[all], 100).await.expect("moved");
+    assert_eq!(replaced(store, session, 1, &[replacement(&[0, 20], &[0, 30])]).await, [Stale]);
+    let retired = [found(session, sequence(0)), found(session, sequence(1))];
+    assert_eq!(store.forget_objects(session, &retired).await.expect("forgotten"), 2);
+    let late = RangesReplacement { key: key(1, 1), ..replacement(&[0, 10], &[0, 20]) };
+    for number in 0..2 {
+        assert_eq!(replaced(store, session, number, std::slice::from_ref(&late)).await, [Stale]);
+    }
+    assert_eq!(extents(store, key(1, 1)).await, [(0, 10), (10, 20), (20, 30), (30, 40)]);
+    store.close_session(session).await.expect("closed");
+    let collector = open(store, "agent-2").await;
+    let gone = unreferenced(store, collector).await;
+    assert!(retired.iter().all(|object| gone.contains(object)), "tombstones of a session that is over: {gone:?}");
+    store.forget_objects(collector, &gone).await.expect("forgotten");
+    assert!(unreferenced(store, collector).await.is_empty());
+}
+
 /// By a tombstone, or under another key.
 pub async fn a_taken_slot_makes_everything_stale(store: &dyn MetadataStore) {
     let session = logged(store).await;

@@ -261,14 +261,20 @@ impl State {
     /// See `forget_objects`.
     fn forget(&mut self, object: &FoundObject) -> bool {
         let slot = (object.session, object.lane_sequence, object.organization);
-        let found = self.segments.get(&slot).filter(|found| found.object_key == object.object_key);
-        match found.map(|found| found.kind) {
-            Some(Kind::Retired) => {}
-            Some(Kind::Tombstone) if !self.is_active(slot.0) => {}
-            _ => return false,
+        let (lives, is_rewrite) = (self.is_active(slot.0), slot.1 >= REWRITE_SEQUENCE_BASE);
+        let found = self.segments.get_mut(&slot).filter(|found| found.object_key == object.object_key);
+        let Some(found) = found else { return false };
+        match found.kind {
+            Kind::Retired if is_rewrite && lives => {
+                found.kind = Kind::Tombstone;
+                return true;
+            }
+            Kind::Retired => {}
+            Kind::Tombstone if !lives => {}
+            Kind::Tombstone | Kind::Committed => return false,
         }
         let is_retired = self.segments.remove(&slot).is_some_and(|segment| segment.kind == Kind::Retired);
-        if let Some(session) = self.sessions.get_mut(&slot.0).filter(|_| is_retired && slot.1 < REWRITE_SEQUENCE_BASE) {
+        if let Some(session) = self.sessions.get_mut(&slot.0).filter(|_| is_retired && !is_rewrite) {
             session.last_collected = session.last_collected.max(slot.1);
         }
         true

@@ -119,6 +119,15 @@ const NOTE_COLLECTED: &str = "
              WHERE s.kind = 2 AND s.lane_sequence < $5 GROUP BY s.session) AS n
      WHERE u.session = n.session AND u.last_collected < n.last";
 
+/// A rewrite may come in parts: none that comes later finds the slot free. $5 is the first number of a rewrite.
+const KEEP_SLOTS: &str = "
+    UPDATE segments AS s SET kind = 0
+      FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[])
+           AS k (session, lane_sequence, organization, object_key)
+     WHERE s.session = k.session AND s.lane_sequence = k.lane_sequence AND s.organization = k.organization
+       AND s.object_key = k.object_key AND s.kind = 2 AND s.lane_sequence >= $5
+       AND EXISTS (SELECT 1 FROM sessions AS u WHERE u.session = s.session AND u.active)";
+
 const FORGET: &str = "
     DELETE FROM segments AS s
      USING unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[])
@@ -128,10 +137,11 @@ const FORGET: &str = "
        AND (s.kind = 2
             OR s.kind = 0 AND NOT EXISTS (SELECT 1 FROM sessions AS u WHERE u.session = s.session AND u.active))";
 
-/// How many rows went.
+/// How many were forgotten.
 pub(super) async fn forget(connection: &mut Link, objects: &[FoundObject]) -> Result<u64, StoreError> {
     changed(connection, bind_objects(NOTE_COLLECTED, objects).bind(REWRITE_SEQUENCE_BASE)).await?;
-    changed(connection, bind_objects(FORGET, objects)).await
+    let kept = changed(connection, bind_objects(KEEP_SLOTS, objects).bind(REWRITE_SEQUENCE_BASE)).await?;
+    Ok(kept + changed(connection, bind_objects(FORGET, objects)).await?)
 }
 
 /// Objects as four arrays.

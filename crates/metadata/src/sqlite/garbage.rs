@@ -81,19 +81,27 @@ const NOTE_COLLECTED: &str = "
        AND EXISTS (SELECT 1 FROM segments
                     WHERE session = ?1 AND lane_sequence = ?2 AND organization = ?3 AND object_key = ?4 AND kind = 2)";
 
+/// A rewrite may come in parts: none that comes later finds the slot free.
+const KEEP_SLOT: &str = "
+    UPDATE segments SET kind = 0
+     WHERE session = ?1 AND lane_sequence = ?2 AND organization = ?3 AND object_key = ?4 AND kind = 2
+       AND EXISTS (SELECT 1 FROM sessions AS u WHERE u.session = ?1 AND u.active = 1)";
+
 const FORGET: &str = "
     DELETE FROM segments
      WHERE session = ?1 AND lane_sequence = ?2 AND organization = ?3 AND object_key = ?4
        AND (kind = 2
             OR kind = 0 AND NOT EXISTS (SELECT 1 FROM sessions AS u WHERE u.session = ?1 AND u.active = 1))";
 
-/// Whether its row went.
+/// Whether it was forgotten.
 pub(super) fn forget(connection: &Connection, object: &FoundObject) -> Result<bool, StoreError> {
     let FoundObject { session, lane_sequence, organization, object_key } = object;
-    if *lane_sequence < REWRITE_SEQUENCE_BASE {
-        execute(connection, NOTE_COLLECTED, params![session.0, lane_sequence, organization.0, object_key])?;
-    }
     let row = params![session.0, lane_sequence, organization.0, object_key];
+    if *lane_sequence < REWRITE_SEQUENCE_BASE {
+        execute(connection, NOTE_COLLECTED, row)?;
+    } else if execute(connection, KEEP_SLOT, row)? > 0 {
+        return Ok(true);
+    }
     Ok(execute(connection, FORGET, row)? > 0)
 }
 

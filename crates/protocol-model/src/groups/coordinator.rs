@@ -52,11 +52,11 @@ impl Groups {
         Some(())
     }
 
-    /// A rebalance ends: a new generation has its member.
-    pub(super) fn assign(&self, state: &mut State, agent: u8, member: u8) -> Happened {
+    /// A rebalance ends: a new generation has its member. Each coordinator chooses another one.
+    pub(super) fn assign(&self, state: &mut State, agent: u8) -> Happened {
         let generations = self.bounds.generations;
         let shard = serving(state, agent).filter(|shard| shard.rows.group.0 < generations)?;
-        let group = (shard.rows.group.0 + 1, member);
+        let group = (shard.rows.group.0 + 1, agent);
         shard.rows.group = group;
         shard.unsent.push(Decision::Assign { group });
         if !self.rules.answers_wait {

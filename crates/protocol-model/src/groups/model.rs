@@ -59,6 +59,8 @@ pub struct Bounds {
     pub commits: u8,
     /// Generations in all.
     pub generations: u8,
+    /// Whether somebody asks which offset is committed.
+    pub fetches: bool,
 }
 
 /// The coordinators under these rules, within these bounds.
@@ -80,7 +82,7 @@ pub enum Action {
     HandOver,
     Load { agent: u8 },
     Commit { agent: u8, commit: u8, generation: u8 },
-    Assign { agent: u8, member: u8 },
+    Assign { agent: u8 },
     AskOffset { agent: u8 },
     Confirm,
     FetchOffset,
@@ -124,9 +126,11 @@ impl Model for Groups {
                 let commits = 0..self.bounds.commits;
                 actions.extend(commits.map(|commit| Action::Commit { agent, commit, generation }));
             }
-            actions.extend((0..2).map(|member| Action::Assign { agent, member }));
-            actions.extend([Action::AskOffset { agent }, Action::Send { agent }]);
+            actions.extend([Action::Assign { agent }, Action::Send { agent }]);
             actions.extend([Action::Hear { agent }, Action::Lose { agent }]);
+            if self.bounds.fetches {
+                actions.push(Action::AskOffset { agent });
+            }
         }
         actions.extend([Action::HandOver, Action::Confirm, Action::FetchOffset, Action::Answer]);
         actions.extend((0..).zip(&state.writes).map(|(write, _)| Action::Apply { write }));
@@ -141,7 +145,7 @@ impl Model for Groups {
             Action::HandOver => self.hand_over(&mut state),
             Action::Load { agent } => self.load(&mut state, agent),
             Action::Commit { agent, commit, generation } => self.commit(&mut state, agent, commit, generation),
-            Action::Assign { agent, member } => self.assign(&mut state, agent, member),
+            Action::Assign { agent } => self.assign(&mut state, agent),
             Action::AskOffset { agent } => self.ask_offset(&mut state, agent),
             Action::Confirm => self.confirm(&mut state),
             Action::FetchOffset => self.fetch_offset(&mut state),

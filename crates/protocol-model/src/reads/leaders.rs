@@ -207,10 +207,12 @@ impl Reads {
             return question.confirmed.map(|_| ());
         }
         let (start, end) = (led.start, led.high_watermark);
-        state.wrong |= if start < question.told.0 { wrong::START_WENT_BACK } else { 0 };
         state.wrong |= if end < question.told.1 { wrong::END_WENT_BACK } else { 0 };
-        let is_sure = led.moving.is_none() && !led.is_unsure;
-        state.wrong |= if start < question.start && is_sure { wrong::START_UNKNOWN } else { 0 };
+        // A move whose reply is lost happened, or not: until it looks, the leader does not know.
+        if led.moving.is_none() && !led.is_unsure {
+            state.wrong |= if start < question.told.0 { wrong::START_WENT_BACK } else { 0 };
+            state.wrong |= if start < question.start { wrong::START_UNKNOWN } else { 0 };
+        }
         state.told = (state.told.0.max(start), state.told.1.max(end));
         state.seen |= seen::ANSWERED;
         Some(())

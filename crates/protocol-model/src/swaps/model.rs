@@ -16,8 +16,8 @@ pub struct Rules {
     pub lease_compared: bool,
     /// And only if its session is active.
     pub session_checked: bool,
-    /// What a swap compared is locked until it is decided.
-    pub rows_held: bool,
+    /// The slot of a rewrite stays taken while its session lives, also when the object is gone.
+    pub slots_kept: bool,
     /// A slot with a tombstone gets no rows.
     pub tombstones_respected: bool,
     /// A lost reply is settled by a tombstone.
@@ -43,7 +43,7 @@ impl Rules {
         one_job_at_a_time: true,
         lease_compared: true,
         session_checked: true,
-        rows_held: true,
+        slots_kept: true,
         tombstones_respected: true,
         tombstones_set: true,
         retired_for_good: true,
@@ -171,11 +171,11 @@ impl Model for Swaps {
         for agent in 0..2 {
             actions.push(Action::Lead { agent });
             actions.push(Action::Fence { session: agent });
-            let choices = [Choice::All, Choice::First].map(|choice| Action::Plan { agent, choice, compacts: false });
-            actions.extend(choices);
-            if self.bounds.keys.is_some() {
-                let choices = [Choice::First, Choice::Second];
-                actions.extend(choices.map(|choice| Action::Plan { agent, choice, compacts: true }));
+            let plan = |choice, compacts| Action::Plan { agent, choice, compacts };
+            actions.push(plan(Choice::First, false));
+            match self.bounds.keys {
+                None => actions.push(plan(Choice::All, false)),
+                Some(_) => actions.extend([plan(Choice::First, true), plan(Choice::Second, true)]),
             }
             if self.bounds.moves {
                 for to in 1..=state.log(0).next {
@@ -235,23 +235,12 @@ impl Model for Swaps {
 type Happened = Option<()>;
 
 impl Swaps {
-    /// Whether a swap that is not decided keeps everybody else from a partition's rows.
-    fn is_held(&self, state: &State, partition: u8) -> bool {
-        self.rules.rows_held && state.in_flight().any(|(_, part)| part.partition == partition)
-    }
-
-    /// Whether one keeps everybody else from a segment's row.
-    fn is_slot_held(&self, state: &State, segment: u8) -> bool {
-        self.rules.rows_held && state.in_flight().any(|(rewrite, _)| rewrite.segment == segment)
-    }
-
     /// The leader commits a segment with a value of each partition.
     fn flush(&self, state: &mut State) -> Happened {
         let number = u8::try_from(state.segments.len()).ok()?;
         let flushes = number - u8::try_from(state.rewrites.len()).ok()?;
         let session = state.holder;
-        let is_held = (0..PARTITIONS).any(|partition| self.is_held(state, partition));
-        if flushes >= self.bounds.flushes || !state.active[usize::from(session)] || is_held {
+        if flushes >= self.bounds.flushes || !state.active[usize::from(session)] {
             return None;
         }
         let mut holds = [0; PARTITIONS as usize];
@@ -269,7 +258,7 @@ impl Swaps {
         let believes = state.believes[usize::from(agent)];
         let is_leader = state.holder == agent && state.epoch == believes;
         let may = believes > 0 && state.active[usize::from(agent)] && (is_leader || !self.rules.lease_compared);
-        if !may || self.is_held(state, partition) || to <= state.log(partition).start {
+        if !may || to <= state.log(partition).start {
             return None;
         }
         let log = &mut state.logs[usize::from(partition)];
@@ -288,9 +277,6 @@ impl Swaps {
 
     /// The second partition's topic is deleted: a mark.
     fn delete(&self, state: &mut State) -> Happened {
-        if self.is_held(state, DELETABLE) {
-            return None;
-        }
         state.logs[usize::from(DELETABLE)].deleted = true;
         Some(())
     }
@@ -361,13 +347,9 @@ impl Swaps {
 
     /// The sender of a rewrite begins the transaction of its next part.
     fn send(&self, state: &mut State, rewrite: u8) -> Happened {
-        let found = &state.rewrites[usize::from(rewrite)];
-        let part = found.parts.get(usize::from(found.at)).filter(|part| part.fate == Fate::Planned)?;
-        if self.is_held(state, part.partition) {
-            return None;
-        }
         let found = &mut state.rewrites[usize::from(rewrite)];
-        found.parts[usize::from(found.at)].fate = Fate::Sent;
+        let part = found.parts.get_mut(usize::from(found.at)).filter(|part| part.fate == Fate::Planned)?;
+        part.fate = Fate::Sent;
         Some(())
     }
 
@@ -422,13 +404,10 @@ impl Swaps {
     /// The sender lost a reply, and settles what became of its part.
     fn resolve(&self, state: &mut State, rewrite: u8) -> Happened {
         let found = &state.rewrites[usize::from(rewrite)];
-        let part = found.parts.get(usize::from(found.at)).filter(|part| part.fate != Fate::Planned)?;
-        let (segment, is_sent) = (found.segment, part.fate == Fate::Sent);
+        found.parts.get(usize::from(found.at)).filter(|part| part.fate != Fate::Planned)?;
+        let segment = found.segment;
         let session = state.segment(segment).session;
         let is_new = state.segment(segment).kind == Kind::Empty;
-        if is_new && is_sent && self.is_slot_held(state, segment) {
-            return None; // the tombstone waits for it
-        }
         if !state.active[usize::from(session)] {
             return None; // the agent starts over
         }
@@ -440,22 +419,16 @@ impl Swaps {
         Some(())
     }
 
-    /// A session ends, rightly or not; it waits for transactions of that session.
+    /// A session ends, rightly or not. One agent is enough to go on.
     fn fence(&self, state: &mut State, session: u8) -> Happened {
-        let has_sent = state.in_flight().any(|(rewrite, _)| state.segment(rewrite.segment).session == session);
-        // One agent is enough to go on.
         let is_other_there = state.active[usize::from(1 - session)];
-        if (has_sent && self.rules.rows_held) || !is_other_there {
-            return None;
-        }
-        state.active[usize::from(session)] = false;
+        state.active[usize::from(session)] &= !is_other_there;
         Some(())
     }
 
     /// An agent takes the partitions over, or is handed them.
     fn lead(&self, state: &mut State, agent: u8) -> Happened {
-        let is_held = (0..PARTITIONS).any(|partition| self.is_held(state, partition));
-        if state.holder == agent || !state.active[usize::from(agent)] || state.epoch >= self.bounds.epochs || is_held {
+        if state.holder == agent || !state.active[usize::from(agent)] || state.epoch >= self.bounds.epochs {
             return None;
         }
         (state.holder, state.epoch) = (agent, state.epoch + 1);
@@ -465,9 +438,6 @@ impl Swaps {
 
     /// The collector claims an object without a row.
     fn claim(&self, state: &mut State, segment: u8) -> Happened {
-        if self.is_slot_held(state, segment) {
-            return None;
-        }
         let found = &mut state.segments[usize::from(segment)];
         if found.kind != Kind::Empty || !found.object {
             return None;
@@ -476,18 +446,20 @@ impl Swaps {
         Some(())
     }
 
-    /// The row of an object that is gone goes: of a tombstone once its uploader is over.
+    /// The row of an object that is gone goes; while its uploader lives, a tombstone stays.
     fn forget(&self, state: &mut State, segment: u8) -> Happened {
         let found = state.segment(segment);
-        let is_over = match found.kind {
-            Kind::Retired => true,
-            Kind::Tombstone => !state.active[usize::from(found.session)],
-            Kind::Empty | Kind::Committed => false,
+        let lives = state.active[usize::from(found.session)];
+        let kind = match found.kind {
+            Kind::Retired if lives && self.rules.slots_kept => Kind::Tombstone,
+            Kind::Tombstone if lives => return None,
+            Kind::Retired | Kind::Tombstone => Kind::Empty,
+            Kind::Empty | Kind::Committed => return None,
         };
-        if !is_over || found.object || self.is_slot_held(state, segment) {
+        if found.object {
             return None;
         }
-        state.segments[usize::from(segment)].kind = Kind::Empty;
+        state.segments[usize::from(segment)].kind = kind;
         state.seen |= seen::FORGOTTEN;
         Some(())
     }

@@ -167,10 +167,4 @@ impl State {
     pub(crate) fn is_referenced(&self, segment: u8) -> bool {
         self.logs.iter().flat_map(|log| &log.ranges).any(|range| range.segment == segment)
     }
-
-    /// Swaps that were sent and are not decided.
-    pub(crate) fn in_flight(&self) -> impl Iterator<Item = (&Rewrite, &Part)> {
-        let parts = self.rewrites.iter().flat_map(|rewrite| rewrite.parts.iter().map(move |part| (rewrite, part)));
-        parts.filter(|(_, part)| part.fate == Fate::Sent)
-    }
 }

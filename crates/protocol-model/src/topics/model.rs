@@ -62,6 +62,8 @@ pub struct Bounds {
     pub epochs: u8,
     /// Whether a group commits offsets.
     pub offsets: bool,
+    /// Whether topics of other names are made.
+    pub others: bool,
 }
 
 /// The topics under these rules, within these bounds.
@@ -77,7 +79,7 @@ pub struct Topics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "each is explained where it is applied")]
 pub enum Action {
-    AskToCreate,
+    AskToCreate { other: bool },
     AskToDelete { agent: u8 },
     Begin { request: u8 },
     Commit { transaction: u8 },
@@ -121,7 +123,10 @@ impl Model for Topics {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        actions.extend([Action::AskToCreate, Action::Purge]);
+        actions.extend([Action::AskToCreate { other: false }, Action::Purge]);
+        if self.bounds.others {
+            actions.push(Action::AskToCreate { other: true });
+        }
         for agent in 0..2 {
             actions.extend([Action::AskToDelete { agent }, Action::Learn { agent }]);
             actions.extend((0..self.bounds.topics).map(|topic| Action::Lead { agent, topic }));
@@ -143,7 +148,7 @@ impl Model for Topics {
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
         let mut state = State { seen: 0, ..last.clone() };
         let happened = match action {
-            Action::AskToCreate => self.request(&mut state, Request::Create),
+            Action::AskToCreate { other } => self.request(&mut state, Request::Create { other }),
             Action::AskToDelete { agent } => {
                 let (topic, asked_at) = (state.agents[usize::from(agent)].named, state.count());
                 topic.and_then(|topic| self.request(&mut state, Request::Delete { topic, asked_at }))
@@ -192,14 +197,13 @@ impl Topics {
             return None;
         }
         let change = match state.requests.remove(usize::from(request)) {
-            Request::Create => {
-                let is_open = |open: &Transaction| matches!(open.change, Change::Created(_));
-                let is_taken = state.live().is_some() || state.open.iter().any(is_open);
+            Request::Create { other } => {
+                let is_taken = !other && (state.live().is_some() || state.is_being_made());
                 let has_room = state.count() < self.bounds.topics;
                 if !has_room || (is_taken && self.rules.names_unique) {
                     return Some(()); // refused
                 }
-                state.topics.push(Topic::absent());
+                state.topics.push(Topic { is_known: false, is_other: other, ..Topic::new(0) });
                 Change::Created(state.count() - 1)
             }
             Request::Delete { topic, asked_at } => {
@@ -225,7 +229,8 @@ impl Topics {
             Change::Created(number) => {
                 let floor = if self.rules.epochs_above_the_floor { state.floor } else { 0 };
                 state.seen |= seen::MADE_AGAIN;
-                *state.topics.get_mut(usize::from(number))? = Topic::new(floor);
+                let topic = state.topics.get_mut(usize::from(number))?;
+                *topic = Topic { is_other: topic.is_other, ..Topic::new(if topic.is_other { 0 } else { floor }) };
             }
             Change::Deleted(number) => {
                 let topic = state.topics.get_mut(usize::from(number))?;
@@ -252,7 +257,9 @@ impl Topics {
         });
         for topic in created {
             agent.topics |= 1 << topic;
-            agent.named = Some(topic);
+            if !state.topics[usize::from(topic)].is_other {
+                agent.named = Some(topic);
+            }
         }
         for (_, change) in &news {
             let Change::Deleted(topic) = change else { continue };
@@ -275,9 +282,9 @@ impl Topics {
             return None;
         }
         (found.leader, found.epoch) = (Some(agent), found.epoch + 1);
-        let (epoch, is_deleted) = (found.epoch, found.deleted);
+        let (epoch, is_deleted, is_other) = (found.epoch, found.deleted, found.is_other);
         state.agents[usize::from(agent)].led[usize::from(topic)] = Some(epoch);
-        if !is_deleted {
+        if !is_deleted && !is_other {
             state.wrong |= if epoch <= state.told_epoch { wrong::EPOCH_WENT_BACK } else { 0 };
             state.told_epoch = state.told_epoch.max(epoch);
         }
@@ -383,20 +390,24 @@ impl Topics {
 
 impl Topic {
     fn new(epoch: u8) -> Self {
-        Self { deleted: false, is_known: true, leader: None, epoch, log: Vec::new(), rows: Vec::new() }
+        Self { is_other: false, deleted: false, is_known: true, leader: None, epoch, log: Vec::new(), rows: Vec::new() }
     }
 
-    /// One whose creation is not committed.
-    fn absent() -> Self {
-        Self { is_known: false, ..Self::new(0) }
-    }
-
-    fn is_live(&self) -> bool {
+    pub(super) fn is_live(&self) -> bool {
         self.is_known && !self.deleted
     }
 }
 
 impl State {
+    /// Whether a topic of the name is being created.
+    fn is_being_made(&self) -> bool {
+        let mut open = self.open.iter().map(|open| open.change);
+        open.any(|change| match change {
+            Change::Created(topic) => !self.topics[usize::from(topic)].is_other,
+            Change::Deleted(_) => false,
+        })
+    }
+
     fn count(&self) -> u8 {
         u8::try_from(self.topics.len()).unwrap_or(u8::MAX)
     }

@@ -18,7 +18,7 @@ pub(super) fn all() -> Vec<Property<Topics>> {
         ("a deleted topic is not written to", |_, state| state.wrong & wrong::WRITTEN_WHEN_DELETED == 0),
         ("no value is in another topic", |_, state| state.wrong & wrong::OTHER_TOPIC == 0),
         ("a name has one topic", |_, state| {
-            state.topics.iter().filter(|topic| topic.is_known && !topic.deleted).count() < 2
+            state.topics.iter().filter(|topic| topic.is_live() && !topic.is_other).count() < 2
         }),
         ("no topic is deleted that is younger than the request", |_, state| state.wrong & wrong::YOUNGER_DELETED == 0),
         ("the epochs of a name rise", |_, state| state.wrong & wrong::EPOCH_WENT_BACK == 0),
@@ -50,12 +50,14 @@ pub(super) fn all() -> Vec<Property<Topics>> {
         ("no group is beyond the end of its topic", |_, state| state.wrong & wrong::BEYOND_END == 0),
     ];
     let reachable: [(&'static str, Condition); 7] = [
-        ("a value is acked", |_, state| state.fates.iter().any(|fate| matches!(fate, Fate::Acked(_)))),
+        ("a value is acked", |topics, state| {
+            topics.bounds.values == 0 || state.fates.iter().any(|fate| matches!(fate, Fate::Acked(_)))
+        }),
         ("a name is used again", |_, state| state.seen & seen::MADE_AGAIN != 0),
-        ("an old id is refused", |_, state| state.seen & seen::OLD_ID_REFUSED != 0),
-        ("a commit is refused", |_, state| state.seen & seen::COMMIT_REFUSED != 0),
+        ("an old id is refused", |topics, state| topics.bounds.values == 0 || state.seen & seen::OLD_ID_REFUSED != 0),
+        ("a commit is refused", |topics, state| topics.bounds.values == 0 || state.seen & seen::COMMIT_REFUSED != 0),
         ("a deletion comes too late", |_, state| state.seen & seen::LATE_DELETION != 0),
-        ("an object is deleted", |_, state| state.seen & seen::COLLECTED != 0),
+        ("an object is deleted", |topics, state| topics.bounds.values == 0 || state.seen & seen::COLLECTED != 0),
         ("a topic is purged", |_, state| state.topics.iter().any(|topic| topic.deleted && !topic.is_known)),
     ];
     let always = always.map(|(name, condition)| Property::always(name, condition));

@@ -1,8 +1,10 @@
 //! What there is: the topics' rows, the requests on their way, and what agents and clients remember.
 
-/// A topic, all of the same name; its number is its id.
+/// A topic; its number is its id. All have the same name, but for some that have others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Topic {
+    /// It has a name of its own.
+    pub is_other: bool,
     /// It is deleted: a mark.
     pub deleted: bool,
     /// Its own row is there.
@@ -51,8 +53,11 @@ pub struct Transaction {
 /// What an administrator asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
-    /// A topic of the name.
-    Create,
+    /// A topic of the name, or of another one.
+    Create {
+        /// Of another one.
+        other: bool,
+    },
     /// The end of this topic.
     Delete {
         /// Which one had the name.
@@ -159,6 +164,6 @@ pub(crate) mod seen {
 impl State {
     /// The topic that has the name.
     pub(crate) fn live(&self) -> Option<u8> {
-        (0..).zip(&self.topics).find(|(_, topic)| topic.is_known && !topic.deleted).map(|(number, _)| number)
+        (0..).zip(&self.topics).find(|(_, topic)| topic.is_live() && !topic.is_other).map(|(number, _)| number)
     }
 }

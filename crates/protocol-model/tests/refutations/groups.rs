@@ -5,9 +5,9 @@ use protocol_model::groups::{Bounds, Groups, Rules};
 use crate::{assert_at_least, explore, is_long, refute};
 
 /// Commits from outside, with a take-over.
-const OFFSETS: Bounds = Bounds { sessions: 2, epochs: 2, writes: 3, commits: 2, generations: 0 };
+const OFFSETS: Bounds = Bounds { sessions: 2, epochs: 2, writes: 3, commits: 2, generations: 0, fetches: true };
 /// Generations.
-const MEMBERS: Bounds = Bounds { sessions: 2, epochs: 2, writes: 3, commits: 1, generations: 2 };
+const MEMBERS: Bounds = Bounds { sessions: 2, epochs: 2, writes: 2, commits: 1, generations: 2, fetches: false };
 
 const DURABLE: &str = "what was acked or told of offsets is durable";
 const OLD: &str = "no fetch is older than what was acked or told before it";
@@ -24,7 +24,8 @@ fn groups_hold() {
     let all = |name, bounds| explore(name, Groups { rules: Rules::ALL, bounds });
     let mut states = all("groups, offsets", OFFSETS) + all("groups, members", MEMBERS);
     if is_long() {
-        states += all("groups, more commits", Bounds { commits: 3, writes: 4, ..OFFSETS });
+        states += all("groups, a third session", Bounds { sessions: 3, epochs: 3, ..OFFSETS })
+            + all("groups, a third write", Bounds { writes: 3, ..MEMBERS });
     }
     assert_at_least(100_000, states);
 }

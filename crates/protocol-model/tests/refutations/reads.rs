@@ -6,11 +6,11 @@ use crate::{assert_at_least, explore, is_long, refute};
 
 /// A consumer, two leaders, a rewrite.
 const COLD: Bounds =
-    Bounds { values: 3, epochs: 2, rewrites: 1, recent: 1, moves: false, follows: false, asks: false, reads: true };
+    Bounds { values: 4, epochs: 2, rewrites: 2, recent: 1, moves: false, follows: false, asks: false, reads: true };
 /// A log that is cut while it is read.
-const CUT: Bounds = Bounds { values: 2, rewrites: 0, moves: true, ..COLD };
+const CUT: Bounds = Bounds { values: 2, epochs: 2, rewrites: 0, moves: true, ..COLD };
 /// A consumer that reads from a follower as well.
-const FOLLOWED: Bounds = Bounds { rewrites: 0, follows: true, ..COLD };
+const FOLLOWED: Bounds = Bounds { values: 3, epochs: 2, rewrites: 0, follows: true, ..COLD };
 /// Nobody reads; leaders say where the log begins and ends.
 const ENDS: Bounds = Bounds { asks: true, reads: false, ..CUT };
 
@@ -35,7 +35,7 @@ fn reads_hold() {
         + all("reads, ends", ENDS);
     if is_long() {
         states += all("reads, follower and rewrite", Bounds { rewrites: 1, ..FOLLOWED })
-            + all("reads, rewrite and log starts", Bounds { moves: true, ..COLD })
+            + all("reads, rewrite and log starts", Bounds { values: 3, rewrites: 1, moves: true, ..COLD })
             + all("reads, ends under three epochs", Bounds { values: 3, epochs: 3, ..ENDS });
     }
     assert_at_least(100_000, states);
