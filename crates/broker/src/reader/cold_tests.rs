@@ -299,10 +299,19 @@ async fn what_is_wanted_behind_the_last_batch_of_a_range_is_in_the_next_one() {
 
 #[tokio::test]
 async fn batches_that_lie_one_after_the_other_are_one_slice() {
-    let bytes = Bytes::from([1, 2, 3].map(|value| {
-        let record = segment::NewRecord { key: None, value: Some(vec![value; 9].into()), timestamp: 0, headers: Vec::new() };
-        segment::encode_batch(&[record], None).expect("encodes")
-    }).concat());
+    let bytes = Bytes::from(
+        [1, 2, 3]
+            .map(|value| {
+                let record = segment::NewRecord {
+                    key: None,
+                    value: Some(vec![value; 9].into()),
+                    timestamp: 0,
+                    headers: Vec::new(),
+                };
+                segment::encode_batch(&[record], None).expect("encodes")
+            })
+            .concat(),
+    );
     let sizes: Vec<_> = segment::slice_batches(&bytes).map(|batch| batch.expect("whole")).collect();
     let mut at = 0;
     let batches = sizes.iter().map(|(header, _)| {
@@ -314,7 +323,7 @@ async fn batches_that_lie_one_after_the_other_are_one_slice() {
     let share = rig.reader.share(1 << 20, &TURN).await.expect("nobody else has any");
     let batches = charged(batches.collect(), &share);
     let one = sizes[0].1.len();
-    assert_eq!(super::super::slices(&batches), [bytes.clone()]);
+    assert_eq!(super::super::slices(&batches), std::slice::from_ref(&bytes));
     assert_eq!(super::super::slices(&batches[1..2]), [bytes.slice(one..2 * one)]);
     let mut apart = batches;
     apart.swap(0, 2);
