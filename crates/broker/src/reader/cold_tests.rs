@@ -323,7 +323,7 @@ async fn batches_that_lie_one_after_the_other_are_one_slice() {
     let share = rig.reader.share(1 << 20, &TURN).await.expect("nobody else has any");
     let batches = charged(batches.collect(), &share);
     let one = sizes[0].1.len();
-    assert_eq!(super::super::slices(&batches), [bytes.clone()]);
+    assert_eq!(super::super::slices(&batches), std::slice::from_ref(&bytes));
     assert_eq!(super::super::slices(&batches[1..2]), [bytes.slice(one..2 * one)]);
     let mut apart = batches;
     apart.swap(0, 2);

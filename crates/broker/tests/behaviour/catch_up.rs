@@ -38,7 +38,6 @@ async fn written_for(
     let each = partitions.max(16);
     let value = vec![7; 8_000_000 / usize::try_from(each).expect("some")];
     let batch = encode_batch(&[record(&value)], None).expect("encodes");
-    let objects = std::env::var("OBJ").map_or(objects, |n| n.parse().unwrap());
     for object in 0..objects {
         let mut pending = Vec::new();
         for at in 0..each {
@@ -84,12 +83,6 @@ async fn catch_up(rig: &Rig, broker: &Broker, topic: &Topic) -> (f64, f64) {
         sleep(CLIENT * u32::try_from(step / 1_000_000).expect("small")).await;
         if is_end {
             let (_, bytes) = rig.gate.take_reads();
-            eprintln!(
-                "RATE {} partitions {:.0} MB/s {:.2}",
-                topic.partition_count,
-                read as f64 / 1e6 / began.elapsed().as_secs_f64(),
-                bytes as f64 / read as f64
-            );
             return (read as f64 / 1e6 / began.elapsed().as_secs_f64(), bytes as f64 / read as f64);
         }
     }
@@ -102,7 +95,7 @@ async fn a_consumer_of_all_partitions_does_not_wait_for_the_slowest_range() {
         let (broker, topic) = written(&rig, OBJECTS, partitions, false).await;
         rig.gate.uneven_reads(EACH, LONG);
         let (rate, fetched) = catch_up(&rig, &broker, &topic).await;
-        assert!(rate > 220.0 && fetched < 1.1, "{partitions} partitions: {rate:.0} MB/s, fetched {fetched:.2} times");
+        assert!(rate > 300.0 && fetched < 1.1, "{partitions} partitions: {rate:.0} MB/s, fetched {fetched:.2} times");
     }
 }
 
@@ -121,7 +114,7 @@ async fn ranges_that_memory_does_not_hold_for_all_partitions_are_read_in_turns()
     let (broker, topic) = written(&rig, OBJECTS, 8, true).await;
     rig.gate.uneven_reads(EACH, LONG);
     let (rate, fetched) = catch_up(&rig, &broker, &topic).await;
-    assert!(rate > 300.0 && fetched < 1.7, "{rate:.0} MB/s, fetched {fetched:.2} times");
+    assert!(rate > 300.0 && fetched < 1.4, "{rate:.0} MB/s, fetched {fetched:.2} times");
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,7 +165,7 @@ async fn what_is_there_does_not_wait_for_long() {
 
 #[tokio::test(start_paused = true)]
 async fn a_disk_cache_in_trouble_makes_nobody_fetch_a_byte_twice() {
-    for partitions in [8, 16, 64] {
+    for partitions in [8, 16] {
         let rig = Rig::new();
         let folder = tempfile::tempdir().expect("folder");
         let cache = Some(CacheSettings { folder: folder.path().join("cache"), bytes_max: 1 << 30 });
@@ -181,18 +174,19 @@ async fn a_disk_cache_in_trouble_makes_nobody_fetch_a_byte_twice() {
         std::fs::remove_dir_all(folder.path().join("cache")).expect("gone");
         rig.gate.uneven_reads(EACH, LONG);
         let (rate, fetched) = catch_up(&rig, &broker, &topic).await;
-        assert!(rate > 220.0 && fetched < 1.1, "{partitions} partitions: {rate:.0} MB/s, fetched {fetched:.2} times");
+        assert!(rate > 300.0 && fetched < 1.1, "{partitions} partitions: {rate:.0} MB/s, fetched {fetched:.2} times");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_disk_cache_small_ranges_are_fetched_once_too() {
+async fn readers_of_small_ranges_share_blocks_that_memory_does_not_keep() {
     for partitions in [40, 100] {
         let rig = Rig::new();
         let (broker, topic) = written(&rig, OBJECTS, partitions, false).await;
         rig.gate.uneven_reads(EACH, LONG);
         let (rate, fetched) = catch_up(&rig, &broker, &topic).await;
-        assert!(rate > 100.0 && fetched < 1.1, "{partitions} partitions: {rate:.0} MB/s, fetched {fetched:.2} times");
+        // Once all readers are known, each block is fetched once; the first few objects count here.
+        assert!(rate > 250.0 && fetched < 1.5, "{partitions} partitions: {rate:.0} MB/s, fetched {fetched:.2} times");
     }
 }
 
