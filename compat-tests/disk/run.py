@@ -10,6 +10,7 @@ import argparse
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -59,7 +60,8 @@ def under_load(folder: Path, agent: AgentProcess, hurt) -> list[str]:
 
 def create(agent: AgentProcess, topic: str, partitions: int) -> None:
     """One topic."""
-    AdminClient({"bootstrap.servers": agent.kafka, "log_level": 0}).create_topics([NewTopic(topic, partitions, 1)])[topic].result(20)
+    admin = AdminClient({"bootstrap.servers": agent.kafka, "log_level": 0})
+    admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(20)
 
 
 def wait_until_acked(agent: AgentProcess, load: Workload, what: str) -> None:
@@ -175,6 +177,8 @@ def main() -> int:
     if is_possible() and os.environ.get(INSIDE) != "1":
         os.environ[INSIDE] = "1"
         os.execvp("unshare", ["unshare", "--mount", sys.executable, *sys.argv])
+    # What was started ends although this is told to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
     raise_open_file_limit()
     failed = False
     for name in wanted:
