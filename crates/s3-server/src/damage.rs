@@ -48,7 +48,12 @@ pub(crate) async fn damaged(answer: HttpResponse, damage: Damage) -> io::Result<
 }
 
 /// Turns one bit over, at a share of the bytes; none if there are no bytes.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a place in a body, roughly")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a place in a body, roughly"
+)]
 fn turn_bit(bytes: &mut [u8], place: f64) {
     let bit = (bytes.len() as f64 * 8.0 * place) as usize;
     if let Some(byte) = bytes.get_mut(bit / 8) {
