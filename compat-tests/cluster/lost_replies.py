@@ -29,7 +29,7 @@ def ambiguous(trial: Trial) -> None:
                 raise RuntimeError(f"only {len(proxy.deeds(*rules))} ambiguous commits in {time.monotonic() - began:.0f} s")
             time.sleep(0.2)
     proxy.forget(*rules)
-    time.sleep(GIVEN_UP_S[1])
+    # What is not resolved yet is before the workload's last sends are answered.
     cluster.wait_ready(40)
     deeds = proxy.deeds(*rules)
     trial.questions.append(lambda: _unresolved(trial, deeds))

@@ -71,7 +71,8 @@ class Recreator(threading.Thread):
         while time.monotonic() < deadline:
             asked += 1
             try:
-                ask(AdminClient({"bootstrap.servers": self._kafka, "log_level": 0, "socket.timeout.ms": 5_000})).result(10)
+                admin = AdminClient({"bootstrap.servers": self._kafka, "log_level": 0, "socket.timeout.ms": 5_000})
+                ask(admin).result(10)
                 return asked
             except KafkaException as error:
                 last = error.args[0]

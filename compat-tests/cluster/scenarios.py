@@ -15,7 +15,7 @@ from trial import TOPIC, Trial, figure
 OUTAGE_S = float(os.environ.get("OUTAGE_S", 8))
 PAUSE_S = float(os.environ.get("PAUSE_S", 11))
 """An agent gives a statement up after 10 s."""
-HELD_S = float(os.environ.get("HELD_S", 15))
+HELD_S = float(os.environ.get("HELD_S", 8))
 BACK_S = 10
 HEALTHY = "unavailable=0&lost=0&stall=0&put=0/0&get=0/0&reset=0&short=0&wrong=0&outage=none"
 ZONES = ("a", "b", "c")
