@@ -70,15 +70,12 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         records: vec![record.clone(); records],
         ..ProduceRequest::default()
     };
-    let idempotent = ProduceRequest {
-        producer_id: Some("0".into()),
-        producer_epoch: Some(0),
-        base_sequence: Some(0),
-        ..produce(2)
-    };
+    let idempotent =
+        ProduceRequest { producer_id: Some("0".into()), producer_epoch: Some(0), base_sequence: Some(0), ..produce(2) };
     let buffered = ProduceRequest { ack_mode: AckMode::AckBuffered.into(), partition_by_key: true, ..produce(1) };
     let transactional = ProduceRequest { transaction_id: Some("x".into()), ..produce(1) };
-    let stream: Vec<Vec<u8>> = [produce(1), idempotent.clone(), produce(3)].iter().map(Message::encode_to_vec).collect();
+    let stream: Vec<Vec<u8>> =
+        [produce(1), idempotent.clone(), produce(3)].iter().map(Message::encode_to_vec).collect();
     let init = InitProducerRequest { organization_id: Some("1".into()), timeout_ms: 1, ..Default::default() };
     let heartbeat = HeartbeatRequest { producer_id: "0".into(), producer_epoch: 0, ..Default::default() };
     vec![

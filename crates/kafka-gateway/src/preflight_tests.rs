@@ -51,7 +51,9 @@ impl Writer {
         let number = self.arrays;
         self.arrays += 1;
         match self.lie {
-            Some((liar, claimed)) if liar == number && self.flexible => self.varint(claimed.cast_unsigned().wrapping_add(1)),
+            Some((liar, claimed)) if liar == number && self.flexible => {
+                self.varint(claimed.cast_unsigned().wrapping_add(1))
+            }
             Some((liar, claimed)) if liar == number => self.out.put_i32(claimed),
             _ => self.length(count, false),
         }

@@ -1,5 +1,6 @@
 //! Replays the seeds and findings of the fuzz target `request` (fuzz/corpus/request) as a plain test.
 
+#![expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "lengths in tests are small")]
 #![expect(clippy::unwrap_used, reason = "a corpus that cannot be read fails its test")]
 
 mod exercise;

@@ -8,8 +8,8 @@ use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::{
-    CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, GroupId, JoinGroupRequest,
-    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, ProduceRequest,
+    CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, GroupId, JoinGroupRequest, ListOffsetsRequest,
+    MetadataRequest, OffsetCommitRequest, ProduceRequest,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 use uuid::Uuid;
@@ -133,7 +133,13 @@ fn duplicates(id: Uuid) -> Vec<Row> {
         row("CreateTopics of a topic twice", 7, &create(&[("twice", 1), ("twice", 1)]), created, &[42]),
         row("DeleteTopics of a topic twice", 6, &delete, deleted, &[42]),
         row("ListOffsets of a partition twice", 7, &list_offsets("t", &[0, 0]), listed, &[42, 42]),
-        row("Produce to a partition twice", 13, &produce("", id, &[(0, twice("a")), (0, twice("b"))]), produced, &[42, 42]),
+        row(
+            "Produce to a partition twice",
+            13,
+            &produce("", id, &[(0, twice("a")), (0, twice("b"))]),
+            produced,
+            &[42, 42],
+        ),
         row("Produce to a topic twice", 13, &topics, produced, &[42, 42]),
         row("Fetch of a partition twice", 12, &both, fetched, &[0, 0, 0]),
     ]

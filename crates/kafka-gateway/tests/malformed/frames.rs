@@ -29,7 +29,10 @@ pub(crate) fn closed() -> Vec<(&'static str, Bytes)> {
         ("SSH", raw(b"SSH-2.0-OpenSSH\r\n")),
         ("unknown key 999", with_length(&header(999, 0, 1, 1))),
         ("unknown key -1", with_length(&header(-1, 0, 1, 1))),
-        ("SaslHandshake, where there is no authentication", request(ApiKey::SaslHandshake, 1, 1, &[0, 5, b'P', b'L', b'A', b'I', b'N'])),
+        (
+            "SaslHandshake, where there is no authentication",
+            request(ApiKey::SaslHandshake, 1, 1, &[0, 5, b'P', b'L', b'A', b'I', b'N']),
+        ),
         ("SaslAuthenticate", request(ApiKey::SaslAuthenticate, 0, 1, &[0, 0, 0, 0])),
         ("LeaveGroup without a body", with_length(&header(13, 0, 1, 1))),
         ("header without client id", with_length(&[0, 3, 0, 1, 0, 0, 0, 1])),
@@ -104,7 +107,10 @@ pub(crate) async fn versions(client: &mut Client) -> Vec<(String, Bytes)> {
     for api in served.api_keys.iter().filter(|api| api.api_key != ApiKey::ApiVersions as i16) {
         let outside = [api.max_version + 1, api.min_version - 1, i16::MAX, i16::MIN];
         for version in outside {
-            rows.push((format!("API {} version {version}", api.api_key), with_length(&header(api.api_key, version, 1, 2))));
+            rows.push((
+                format!("API {} version {version}", api.api_key),
+                with_length(&header(api.api_key, version, 1, 2)),
+            ));
         }
     }
     rows

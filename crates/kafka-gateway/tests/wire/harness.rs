@@ -8,9 +8,7 @@ use broker::{Broker, BrokerSettings, Metrics, NewRecord, encode_batch};
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_gateway::{Addresses, FetchSessions, KafkaSettings, serve_connection};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{
-    CreateTopicsRequest, MetadataRequest, ProduceRequest, RequestHeader, TopicName,
-};
+use kafka_protocol::messages::{CreateTopicsRequest, MetadataRequest, ProduceRequest, RequestHeader, TopicName};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use metadata::MemoryStore;
 use opendal::Operator;
