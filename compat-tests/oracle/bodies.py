@@ -47,6 +47,13 @@ def value(field: Field, kind: str, version: int, rng: random.Random) -> object:
     return body(field.fields, version, rng)
 
 
+def default(field: Field, version: int) -> object:
+    """What a tagged field is taken for where it is not written."""
+    if field.fields is None or field.type.startswith("[]"):
+        return field.default_value()
+    return {inner.name: default(inner, version) for inner in field.fields if version in inner.versions}
+
+
 def body(fields: list[Field], version: int, rng: random.Random) -> dict:
     """A struct. A tagged field is there or not; with its default it would not be written, so it has another value."""
     out = {}
@@ -54,7 +61,7 @@ def body(fields: list[Field], version: int, rng: random.Random) -> dict:
         if version not in field.versions:
             continue
         made = value(field, field.type, version, rng)
-        if version in field.tagged and (rng.random() < 0.5 or made == field.default_value()):
+        if version in field.tagged and (rng.random() < 0.5 or made == default(field, version)):
             continue
         out[field.name] = made
     return out

@@ -30,6 +30,8 @@ KNOWN: list[Known] = [
     Known(r'^Produce "old timestamp" .*BaseOffset', "follows from the one before"),
     Known(r'^Produce "(codec 7|compression [56])" ', "Kafka answers UNKNOWN_SERVER_ERROR"),
     Known(r'^Produce "(gzip|snappy|xerial|lz4|zstd|record length of ten) .*ErrorCode: -1 -> 87', "Kafka answers UNKNOWN_SERVER_ERROR to what does not decompress"),
+    Known(r'^Produce "attributes damaged" .*ErrorCode: -1 -> 2', "Kafka answers UNKNOWN_SERVER_ERROR to a codec that is none, before Produce 7"),
+    Known(r'^Produce "after a fail-over, duplicate of the last but [1-4]" ', "Kafka remembers one batch of a producer over a restart, the agent five"),
     Known(r'^Produce "(bytes after the batch|delete horizon|reserved bit .*)" ', "stricter: Kafka stores what no client means to send"),
     Known(r'^Produce "a (partition|topic) twice" ', "stricter: Kafka appends one of the two, and acks it as both"),
     Known(r'^(Fetch|ListOffsets) "a partition twice" ', "each is answered; Kafka answers once"),

@@ -61,7 +61,7 @@ pub(crate) fn again(side: Side, key: ApiKey, version: i16, body: &mut Bytes) -> 
         ApiKey::ConsumerGroupDescribe => either::<m::ConsumerGroupDescribeRequest>(side, version, body),
         ApiKey::ListConfigResources => either::<m::ListConfigResourcesRequest>(side, version, body),
         ApiKey::DescribeTopicPartitions => either::<m::DescribeTopicPartitionsRequest>(side, version, body),
-        key => panic!("{key:?} has no codec here"),
+        key => unreachable!("{key:?} has no codec here"),
     }
 }
 

@@ -137,5 +137,5 @@ async fn until_coordinated(client: &mut Client) {
         }
         tokio::time::sleep(SOON / 50).await;
     }
-    panic!("no coordinator");
+    unreachable!("no coordinator after {:?}", SOON * 4);
 }
