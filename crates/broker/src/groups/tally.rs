@@ -3,15 +3,17 @@
 //! A registry tells what each of its groups is after everything that the group does; what it told goes when it does. So the
 //! sums are right at any time, and reading them costs nothing that grows with groups.
 
+#[cfg(feature = "metrics")]
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use super::api::{GroupState, GroupType};
 
 /// Types of groups, in the order of their counters.
-pub(crate) const TYPES: [GroupType; 2] = [GroupType::Classic, GroupType::Consumer];
+#[cfg(feature = "metrics")]
+const TYPES: [GroupType; 2] = [GroupType::Classic, GroupType::Consumer];
 /// States that a group can be counted in, likewise.
-pub(crate) const STATES: [GroupState; 6] = [
+const STATES: [GroupState; 6] = [
     GroupState::Empty,
     GroupState::PreparingRebalance,
     GroupState::CompletingRebalance,
@@ -47,7 +49,7 @@ struct OfType {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    of_types: [OfType; TYPES.len()],
+    of_types: [OfType; 2],
     bytes: AtomicI64,
     commits: AtomicU64,
     committed_offsets: AtomicU64,
@@ -167,5 +169,40 @@ pub(crate) fn register(meter: &opentelemetry::metrics::Meter, tally: &Arc<Tally>
             observer.observe(count(&tally).load(Ordering::Relaxed), &[]);
         };
         let _ = meter.u64_observable_counter(name).with_description(description).with_callback(callback).build();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_groups_tell_is_summed_up_and_goes_with_them() {
+        let tally = Tally::default();
+        let new = Figures {
+            group_type: GroupType::Classic,
+            state: GroupState::Stable,
+            members: 2,
+            bytes: 100,
+            offset_bytes: 50,
+            generation: 1,
+        };
+        let rebalanced = Figures { generation: 3, bytes: 40, ..new };
+        let converted =
+            Figures { group_type: GroupType::Consumer, state: GroupState::Reconciling, members: 3, ..rebalanced };
+        tally.update(None, Some(new));
+        assert_eq!((tally.bytes(), tally.of(GroupType::Classic).members.load(Ordering::Relaxed)), (100, 2));
+        tally.update(Some(new), Some(rebalanced));
+        tally.update(Some(rebalanced), Some(converted));
+        assert_eq!(tally.bytes(), 40);
+        let (classic, consumer) = (tally.of(GroupType::Classic), tally.of(GroupType::Consumer));
+        assert_eq!(classic.rebalances.load(Ordering::Relaxed), 2);
+        assert_eq!((classic.members.load(Ordering::Relaxed), consumer.members.load(Ordering::Relaxed)), (0, 3));
+        assert_eq!(consumer.conversions.load(Ordering::Relaxed), 1);
+        assert_eq!(consumer.groups[4].load(Ordering::Relaxed), 1, "Reconciling");
+        tally.update(Some(converted), None);
+        let groups = [classic, consumer].into_iter().flat_map(|of_type| &of_type.groups);
+        assert!(groups.into_iter().all(|count| count.load(Ordering::Relaxed) == 0));
+        assert_eq!((tally.bytes(), consumer.members.load(Ordering::Relaxed)), (0, 0));
     }
 }

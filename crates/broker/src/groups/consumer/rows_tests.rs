@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::rig::partitions;
 use super::*;
+use crate::groups::api::Protocol;
 
 fn member() -> MemberMetadata {
     MemberMetadata {
@@ -17,6 +18,13 @@ fn member() -> MemberMetadata {
         server_assignor: Some(Assignor::Range),
         classic: None,
     }
+}
+
+/// One that speaks the classic protocol.
+fn classic_member() -> MemberMetadata {
+    let protocols = vec![Protocol { name: "stick".to_owned(), metadata: Bytes::from_static(&[0, 10]) }];
+    let session_timeout = Duration::from_secs(10);
+    MemberMetadata { classic: Some(ClassicMetadata { session_timeout, protocols }), ..member() }
 }
 
 fn current() -> CurrentAssignment {
@@ -42,6 +50,11 @@ fn rows_are_written_as_ever() {
         "000000000169ffffffff0000000163000000022f6800000102000000010000000174000000017800000005\
          72616e6765"
     );
+    assert_eq!(
+        hex(&classic_member().encode()),
+        "010000000169ffffffff0000000163000000022f6800000102000000010000000174000000017800000005\
+         72616e6765000027100000000100000005737469636b00000002000a"
+    );
     let assigned = "000000010000001000000000000000000000000000000001000000020000000000000002";
     assert_eq!(hex(&current().encode()), format!("00000000030000000200000002{assigned}00000000"));
     assert_eq!(hex(&encode_target(&current().assigned)), format!("00{assigned}"));
@@ -52,6 +65,7 @@ fn what_was_written_is_read() {
     let epochs = Epochs { group: 7, target: 6, metadata_hash: u64::MAX };
     assert_eq!(Epochs::decode(&epochs.encode()), Ok(epochs));
     assert_eq!(MemberMetadata::decode(&member().encode()), Ok(member()));
+    assert_eq!(MemberMetadata::decode(&classic_member().encode()), Ok(classic_member()));
     assert_eq!(MemberMetadata::decode(&MemberMetadata::default().encode()), Ok(MemberMetadata::default()));
     assert_eq!(CurrentAssignment::decode(&current().encode()), Ok(current()));
     assert_eq!(decode_target(&encode_target(&current().assigned)), Ok(current().assigned));
@@ -59,12 +73,13 @@ fn what_was_written_is_read() {
 
 #[test]
 fn what_is_damaged_is_refused() {
-    let rows = [Epochs { group: 1, ..Epochs::default() }.encode(), member().encode(), current().encode()];
-    for (kind, row) in rows.iter().enumerate() {
+    let members = [member().encode(), classic_member().encode()];
+    let rows = [Epochs { group: 1, ..Epochs::default() }.encode(), current().encode()];
+    for (kind, row) in rows.iter().chain(&members).enumerate() {
         let decodes = |bytes: &[u8]| match kind {
             0 => Epochs::decode(bytes).is_ok(),
-            1 => MemberMetadata::decode(bytes).is_ok(),
-            _ => CurrentAssignment::decode(bytes).is_ok(),
+            1 => CurrentAssignment::decode(bytes).is_ok(),
+            _ => MemberMetadata::decode(bytes).is_ok(),
         };
         for end in 0..row.len() {
             assert!(!decodes(&row[..end]), "{kind}: {end} bytes");
