@@ -376,7 +376,6 @@ impl Settings {
         }
         let kafka = listen("KAFKA_ADDRESS", &said.kafka_address)?;
         let grpc = listen("AGENT_ADDRESS", &said.agent_address)?;
-        let http = Listen { host: grpc.host.clone(), port: said.metrics_port };
         let kafka_advertised = advertised("KAFKA_ADVERTISED_ADDRESS", said.kafka_advertised_address)?;
         let grpc_advertised = advertised("AGENT_ADVERTISED_ADDRESS", said.agent_advertised_address)?;
         let on_this_machine = !store.is_remote();
@@ -423,8 +422,8 @@ impl Settings {
             metadata,
             store,
             kafka,
+            http: Listen { host: grpc.host.clone(), port: said.metrics_port },
             grpc,
-            http,
             kafka_advertised,
             grpc_advertised,
             host_name,

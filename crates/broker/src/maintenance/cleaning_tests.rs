@@ -94,7 +94,7 @@ fn records_whose_keys_are_not_known_stay() {
     let offsets: Vec<_> = records([&half.batches]).iter().map(|(offset, ..)| *offset).collect();
     assert_eq!(offsets, [1, 2, 3, 4]);
     assert!(half.batches.iter().all(|(header, _)| header.delete_horizon().is_none()));
-    let rest = cleaner(&[half.batches.clone()], 2, 5, NOW).clean(&half.batches).unwrap();
+    let rest = cleaner(std::slice::from_ref(&half.batches), 2, 5, NOW).clean(&half.batches).unwrap();
     assert_eq!(records([&rest.batches]), [(4, 1, false)]);
 }
 
