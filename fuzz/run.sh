@@ -22,6 +22,7 @@ export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-co
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares"
 export CARGO_TARGET_DIR=$PWD/target
+[ -e Cargo.lock ] || cp ../Cargo.lock . # the versions that the agent has
 triple=$(rustc -vV | sed -n 's/^host: //p')
 cargo build -q --release --target "$triple" -j "${FUZZ_JOBS:-2}"
 

@@ -8,6 +8,7 @@ from conversation import Conversation
 from differences import Found
 from script import case
 
+SETTLED = 25
 LAST = (1 << 31) - 1
 """The greatest sequence; 0 follows it."""
 
@@ -27,14 +28,16 @@ class Producer:
         return {"Acks": -1, "TimeoutMs": 10_000, "TopicData": [data]}
 
     def led(self) -> None:
-        """Returns when the partition has a leader again."""
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            found = self._s.prepare("Metadata", {"Topics": [{"Name": self._topic}]})["Topics"]
-            if all(p["ErrorCode"] == 0 and p["LeaderId"] >= 0 for topic in found for p in topic["Partitions"]) and found[0]["Partitions"]:
-                return
+        """Returns when the partition has had a leader for some seconds: a Kafka that starts gives it up once more."""
+        deadline, good = time.monotonic() + 60, 0
+        at = {"PartitionIndex": 0, "Timestamp": -1, "CurrentLeaderEpoch": -1}
+        body = {"ReplicaId": -1, "Topics": [{"Name": self._topic, "Partitions": [at]}]}
+        while good < SETTLED:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self._topic} has no leader")
+            answer = self._s.prepare("ListOffsets", body)
+            good = good + 1 if answer["Topics"][0]["Partitions"][0]["ErrorCode"] == 0 else 0
             time.sleep(0.2)
-        raise RuntimeError(f"{self._topic} has no leader")
 
     def ask(self, label: str, sequence: int, count: int = 1, epoch: int = 0) -> None:
         """One at a time."""
