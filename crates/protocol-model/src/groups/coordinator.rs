@@ -111,11 +111,10 @@ impl Groups {
     pub(super) fn answer(&self, state: &mut State) -> Happened {
         let fetch = state.fetch.take()?;
         let offset = fetch.offset?;
-        if self.rules.fetches_confirmed {
-            if fetch.confirmed? != fetch.epoch {
-                state.seen |= seen::FETCH_REFUSED;
-                return Some(());
-            }
+        let confirmed = if self.rules.fetches_confirmed { fetch.confirmed? } else { fetch.epoch };
+        if confirmed != fetch.epoch {
+            state.seen |= seen::FETCH_REFUSED;
+            return Some(());
         }
         state.wrong |= if offset < fetch.promised { wrong::OLD_OFFSET } else { 0 };
         state.promised = state.promised.max(offset);

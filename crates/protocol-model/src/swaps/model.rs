@@ -68,6 +68,8 @@ pub struct Bounds {
     pub flushed: u8,
     /// Rewrites may drop what has a successor of its key.
     pub keys: Option<Keys>,
+    /// Whether objects are deleted.
+    pub garbage: bool,
     /// Whether log starts move.
     pub moves: bool,
     /// Whether the topic of the second partition is deleted.
@@ -193,12 +195,12 @@ impl Model for Swaps {
                 actions.extend([Action::Decide { rewrite, part }, Action::Drop { rewrite, part }]);
             }
         }
-        for (segment, _) in (0..).zip(&state.segments) {
-            actions.push(Action::DeleteObject { segment });
-        }
-        // The slots of flushes are not used again.
-        for segment in state.rewrites.iter().map(|rewrite| rewrite.segment) {
-            actions.extend([Action::Claim { segment }, Action::Forget { segment }]);
+        if self.bounds.garbage {
+            actions.extend((0..).zip(&state.segments).map(|(segment, _)| Action::DeleteObject { segment }));
+            // The slots of flushes are not used again.
+            for segment in state.rewrites.iter().map(|rewrite| rewrite.segment) {
+                actions.extend([Action::Claim { segment }, Action::Forget { segment }]);
+            }
         }
     }
 
@@ -389,8 +391,8 @@ impl Swaps {
         let extent = |row: &Range| (row.base, row.next);
         let is_same = found.iter().map(extent).eq(part.replaced.iter().map(extent)) && last.next < log.next;
         let snapshot = log.snapshot.max(part.snapshot);
-        let is_covered = last.next <= snapshot || !self.rules.snapshot_covers;
-        if log.deleted || !(is_same || !self.rules.rows_compared) || !is_covered {
+        let is_refused = !is_same && self.rules.rows_compared || last.next > snapshot && self.rules.snapshot_covers;
+        if log.deleted || is_refused {
             return false;
         }
         log.ranges.retain(|row| !is_among(&part.replaced, *row));

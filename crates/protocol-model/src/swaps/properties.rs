@@ -48,11 +48,15 @@ pub(super) fn all() -> Vec<Property<Swaps>> {
     let reachable: [(&'static str, Condition); 10] = [
         ("rows are swapped", |_, state| state.seen & seen::SWAPPED != 0),
         ("a swap is refused", |_, state| state.seen & seen::REFUSED != 0),
-        ("a swap happens after its sender went on", |_, state| state.seen & seen::LATE != 0),
+        ("a swap happens after its sender went on", |swaps, state| {
+            swaps.bounds.keys.is_some() || state.seen & seen::LATE != 0
+        }),
         ("a lost reply was nothing", |_, state| state.seen & seen::RESOLVED_FAILED != 0),
         ("a lost reply was a commit", |_, state| state.seen & seen::RESOLVED_COMMITTED != 0),
-        ("an object is deleted", |_, state| state.seen & seen::COLLECTED != 0),
-        ("the row of an object is forgotten", |_, state| state.seen & seen::FORGOTTEN != 0),
+        ("an object is deleted", |swaps, state| !swaps.bounds.garbage || state.seen & seen::COLLECTED != 0),
+        ("the row of an object is forgotten", |swaps, state| {
+            !swaps.bounds.garbage || state.seen & seen::FORGOTTEN != 0
+        }),
         ("a topic is purged", |swaps, state| !swaps.bounds.deletes || state.seen & seen::PURGED != 0),
         ("a log start moves", |swaps, state| !swaps.bounds.moves || state.seen & seen::MOVED != 0),
         ("a value is dropped", |swaps, state| swaps.bounds.keys.is_none() || state.seen & seen::COMPACTED != 0),

@@ -5,7 +5,8 @@ use protocol_model::swaps::{Bounds, Keys, Rules, Swaps};
 use crate::{assert_at_least, explore, is_long, refute};
 
 /// One rewrite of both partitions, log starts, and a topic that is deleted.
-const CORE: Bounds = Bounds { flushes: 2, flushed: 2, rewrites: 1, epochs: 2, keys: None, moves: true, deletes: true };
+const CORE: Bounds =
+    Bounds { flushes: 2, flushed: 2, rewrites: 1, epochs: 2, keys: None, garbage: true, moves: true, deletes: true };
 /// Two rewrites, which meet.
 const TWO: Bounds = Bounds { flushes: 3, flushed: 3, rewrites: 2, moves: false, deletes: false, ..CORE };
 /// Compactions and a rewrite of one partition, of a key that is deleted.
@@ -15,9 +16,9 @@ const MARKER: Bounds = Bounds {
     rewrites: 3,
     epochs: 1,
     keys: Some(Keys { of: [0, 0, 1, 1], marker: Some(1) }),
+    garbage: false,
     moves: false,
     deletes: false,
-    ..CORE
 };
 /// A key whose second value may not be committed yet.
 const KEYS: Bounds = Bounds { keys: Some(Keys { of: [0, 1, 0, 1], marker: None }), flushed: 2, rewrites: 1, ..MARKER };
