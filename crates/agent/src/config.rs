@@ -413,9 +413,7 @@ impl Settings {
         };
         check_ranges(&broker, said.shutdown_timeout)?;
         let otlp_endpoint = otlp_endpoint(said.otel_exporter_otlp_endpoint)?;
-        if said.otel_metric_export_interval == 0 {
-            return Err("OTEL_METRIC_EXPORT_INTERVAL must be at least 1 ms".to_owned());
-        }
+        let otlp_interval = otlp_interval(said.otel_metric_export_interval)?;
         tracing_subscriber::EnvFilter::try_new(&said.rust_log)
             .map_err(|error| format!("RUST_LOG: {:?} is not a log filter: {error}", said.rust_log))?;
         Ok(Self {
@@ -430,11 +428,18 @@ impl Settings {
             broker,
             shutdown_timeout: said.shutdown_timeout,
             otlp_endpoint,
-            otlp_interval: Duration::from_millis(said.otel_metric_export_interval),
+            otlp_interval,
             metrics: said.metrics,
             prices,
             log_filter: said.rust_log,
         })
+    }
+}
+
+fn otlp_interval(said_ms: u64) -> Result<Duration, String> {
+    match said_ms {
+        0 => Err("OTEL_METRIC_EXPORT_INTERVAL must be at least 1 ms".to_owned()),
+        said_ms => Ok(Duration::from_millis(said_ms)),
     }
 }
 

@@ -511,8 +511,10 @@ impl Broker {
         leader_epoch: LeaderEpoch,
         log_start_offset: Offset,
     ) -> FetchError {
+        if self.has(SeededBug::OutOfRangeFromCache) {
+            return FetchError::OffsetOutOfRange { log_start_offset };
+        }
         match self.confirm_leases(&[partition.key]).await {
-            _ if self.has(SeededBug::OutOfRangeFromCache) => FetchError::OffsetOutOfRange { log_start_offset },
             Ok(epochs) if epochs.first() == Some(&Some(leader_epoch)) => {
                 FetchError::OffsetOutOfRange { log_start_offset }
             }

@@ -31,8 +31,9 @@ async fn what_was_accepted_is_there(url: &str, store: PostgresStore) -> bool {
 #[tokio::test]
 async fn a_pooled_connection_after_a_cancelled_begin_is_seen() {
     let url = postgres_server::database().await;
-    assert!(what_was_accepted_is_there(&url, postgres_server::open(&url).await).await, "without the bug");
+    let store = postgres_server::open(&url).await;
+    assert!(Box::pin(what_was_accepted_is_there(&url, store)).await, "without the bug");
     let url = postgres_server::database().await;
     let store = postgres_server::open(&url).await.with_seeded_bug(SeededBug::CancelledBegin);
-    assert!(!what_was_accepted_is_there(&url, store).await, "the bug was not seen");
+    assert!(!Box::pin(what_was_accepted_is_there(&url, store)).await, "the bug was not seen");
 }

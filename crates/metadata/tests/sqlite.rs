@@ -84,7 +84,7 @@ async fn the_log_starts_over_while_commits_go_on() {
         std::os::unix::fs::FileExt::read_exact_at(&log, &mut number, 12).expect("header");
         u32::from_be_bytes(number)
     };
-    let (before, began) = (started_over(), std::time::Instant::now());
+    let (before, began) = (started_over(), tokio::time::Instant::now());
     for lane in 0.. {
         let ranges = (0..100).map(|partition| range(key(1, partition), 0, lane, lane + 1)).collect();
         commit(&store, session, lane, ranges).await;
