@@ -256,7 +256,8 @@ class Cluster:
         began = time.monotonic()
         while not all(agent.is_ready() for agent in self.agents if agent.is_alive()):
             if time.monotonic() - began > within_s:
-                raise RuntimeError(f"not ready in {within_s} s")
+                told = {agent.folder.name: agent.readiness() for agent in self.agents if agent.is_alive()}
+                raise RuntimeError(f"not ready in {within_s} s: {told}")
             time.sleep(0.02)
         return time.monotonic() - began
 
