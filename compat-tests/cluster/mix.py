@@ -24,7 +24,7 @@ def mix(trial: Trial) -> None:
     """Seeded windows, a quarter of them quiet: kill -9, pauses, cuts, lost answers, database and store away; groups, recreated topics."""
     cluster, dice = trial.cluster, trial.dice
     faults = _faults(trial, Groups(trial))
-    recreator = Recreator(trial)
+    Recreator(trial)
     until = time.monotonic() + trial.seconds
     while time.monotonic() < until:
         agent, length, name = dice.choice(cluster.agents), dice.uniform(1.0, 1.5 * cluster.lease_s), dice.choice(sorted(faults))
@@ -42,9 +42,8 @@ def mix(trial: Trial) -> None:
     began = time.monotonic()
     cluster.wait_ready(60)
     figure("all ready after the last window", time.monotonic() - began, 30)
-    recreator.finish()
     by_name = ", ".join(f"{count} {name}" for name, count in trial.windows.most_common())
-    print(f"    {len(trial.fault_gaps)} fault windows ({by_name}); topic recreated {recreator.rounds} times")
+    print(f"    {len(trial.fault_gaps)} fault windows ({by_name})")
     if trial.fault_gaps:
         print(f"    longest gaps of fault windows: {spread(trial.fault_gaps)}", flush=True)
 
