@@ -134,6 +134,10 @@ class S3(Bucket):
         request = urllib.request.Request(f"{self.url}/-/faults?{settings}", method="PUT")
         urllib.request.urlopen(request, timeout=5).close()
 
+    def heal(self) -> None:
+        """Nothing goes wrong any more."""
+        self.faults("unavailable=0&lost=0&stall=0&put=0/0&get=0/0&reset=0&short=0&wrong=0&outage=none")
+
     def stats(self) -> dict:
         """Requests by kind, bytes, CPU time."""
         with urllib.request.urlopen(f"{self.url}/-/stats", timeout=5) as answer:
@@ -256,16 +260,19 @@ class Cluster:
         began = time.monotonic()
         while not all(agent.is_ready() for agent in self.agents if agent.is_alive()):
             if time.monotonic() - began > within_s:
-                raise RuntimeError(f"not ready in {within_s} s")
+                told = {agent.folder.name: agent.readiness() for agent in self.agents if agent.is_alive()}
+                raise RuntimeError(f"not ready in {within_s} s: {told}")
             time.sleep(0.02)
         return time.monotonic() - began
 
     def heal(self) -> None:
-        """Every link carries again, every process goes on."""
+        """Every link carries again, nothing is held back or refused, every process goes on."""
         if self.network:
             self.network.heal()
         for proxy in self.proxies.values():
             proxy.heal()
+        if isinstance(self.store, S3):
+            self.store.heal()
         self.postgres.signal(signal.SIGCONT)
         for agent in self.agents:
             self.resume(agent)

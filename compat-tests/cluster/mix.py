@@ -11,7 +11,6 @@ from collections.abc import Callable
 from agent_process import AgentProcess
 from groups import Groups, Member
 from recreated import Recreator
-from scenarios import HEALTHY
 from trial import Trial, figure
 from zombies import POINTS
 
@@ -25,7 +24,7 @@ def mix(trial: Trial) -> None:
     """Seeded windows, a quarter of them quiet: kill -9, pauses, cuts, lost answers, database and store away; groups, recreated topics."""
     cluster, dice = trial.cluster, trial.dice
     faults = _faults(trial, Groups(trial))
-    recreator = Recreator(trial)
+    Recreator(trial)
     until = time.monotonic() + trial.seconds
     while time.monotonic() < until:
         agent, length, name = dice.choice(cluster.agents), dice.uniform(1.0, 1.5 * cluster.lease_s), dice.choice(sorted(faults))
@@ -43,9 +42,8 @@ def mix(trial: Trial) -> None:
     began = time.monotonic()
     cluster.wait_ready(60)
     figure("all ready after the last window", time.monotonic() - began, 30)
-    recreator.finish()
     by_name = ", ".join(f"{count} {name}" for name, count in trial.windows.most_common())
-    print(f"    {len(trial.fault_gaps)} fault windows ({by_name}); topic recreated {recreator.rounds} times")
+    print(f"    {len(trial.fault_gaps)} fault windows ({by_name})")
     if trial.fault_gaps:
         print(f"    longest gaps of fault windows: {spread(trial.fault_gaps)}", flush=True)
 
@@ -116,7 +114,13 @@ def _of_the_network(trial: Trial) -> dict[str, Callable[[AgentProcess], Heal]]:
 
 
 def _on_the_wire(trial: Trial) -> dict[str, Callable[[AgentProcess], Heal]]:
-    """Of all agents at once."""
+    """Answers and requests of all agents, and what one sends or is sent, which arrives when it is over."""
+    def late(kind: str, way: str) -> Callable[[AgentProcess], Heal]:
+        def begin(agent: AgentProcess) -> Heal:
+            trial.cluster.proxies[kind].cut(agent.folder.name, kind, way)
+            return trial.cluster.proxies[kind].mend
+        return begin
+
     def rules(kind: str, *wanted: tuple[str, str, float, tuple[float, float]]) -> Callable[[AgentProcess], Heal]:
         def begin(_: AgentProcess) -> Heal:
             proxy = trial.cluster.proxies[kind]
@@ -124,7 +128,10 @@ def _on_the_wire(trial: Trial) -> dict[str, Callable[[AgentProcess], Heal]]:
             return lambda: proxy.forget(*made)
         return begin
 
-    return {"a fifth of COMMITs unanswered": rules("postgres", ("commit-answer", "lose", 0.2, (0, 0)), ("commit", "late", 0.05, (0, 3))),
+    late_ways = {f"all {what} late": late(*where) for what, where in {
+        "statements": ("postgres", "up"), "the database's answers": ("postgres", "down"), "requests to the store": ("s3", "up"),
+        "the store's answers": ("s3", "down")}.items()}
+    return late_ways | {"a fifth of COMMITs unanswered": rules("postgres", ("commit-answer", "lose", 0.2, (0, 0)), ("commit", "late", 0.05, (0, 3))),
             "renewals lost": rules("postgres", ("renewal-answer", "lose", 0.5, (0, 0))),
             "PUTs unanswered, or late": rules("s3", ("put-answer", "lose", 0.2, (0, 0)), ("put", "late", 0.1, (0, 6)))}
 
@@ -147,7 +154,7 @@ def _of_the_stores(trial: Trial) -> dict[str, Callable[[AgentProcess], Heal]]:
     def faults(settings: str) -> Callable[[AgentProcess], Heal]:
         def begin(_: AgentProcess) -> Heal:
             cluster.store.faults(settings)
-            return lambda: cluster.store.faults(HEALTHY)
+            return cluster.store.heal
         return begin
 
     return {"connections to the database terminated": backends, "the database restarted": restart, "the database stopped": pause,

@@ -52,11 +52,15 @@ class Proxy:
             self._say(forget=rule)
 
     def cut(self, who: str, kind: str, way: str) -> None:
-        """Nothing arrives that way, until `heal`."""
+        """Nothing arrives that way, until `mend`."""
         self._say(cut=who, kind=kind, way=way)
 
+    def mend(self) -> None:
+        """No way is cut; what was sent meanwhile arrives now."""
+        self._say(mend=True)
+
     def heal(self) -> None:
-        """Everything arrives again."""
+        """No way is cut, and there are no rules."""
         self._say(heal=True)
 
     def deeds(self, *rules: int) -> list[dict]:

@@ -17,7 +17,6 @@ PAUSE_S = float(os.environ.get("PAUSE_S", 11))
 """An agent gives a statement up after 10 s."""
 HELD_S = float(os.environ.get("HELD_S", 8))
 BACK_S = 10
-HEALTHY = "unavailable=0&lost=0&stall=0&put=0/0&get=0/0&reset=0&short=0&wrong=0&outage=none"
 ZONES = ("a", "b", "c")
 
 
@@ -144,7 +143,7 @@ def store(trial: Trial) -> None:
         with trial.gap(f"in {seconds:.0f} s of {what}"):
             store.faults(faults)
             time.sleep(seconds)
-        store.faults(HEALTHY)
+        store.heal()
         _time_until_back(trial, usual, what)
     damaged = store.stats()["requests"].get("damaged", 0)
     print(f"    objects sent damaged: {damaged}", flush=True)

@@ -108,6 +108,8 @@ class AgentProcess:
                 return answer.read().decode()
         except urllib.error.HTTPError as refused:
             return refused.read().decode()
+        except OSError as error:
+            return f"no answer: {error}"
 
     def is_alive(self) -> bool:
         """Whether the process runs."""

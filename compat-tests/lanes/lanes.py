@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from history import FAIL, INFO, OK, Recorder, Value
 
@@ -143,16 +143,17 @@ def poll(consumer: Consumer, process: str, topic: str, recorder: Recorder, posit
             positions[message.partition()] = message.offset() + 1
         elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             recorder.complete(process, "poll", FAIL, topic=topic, error="OFFSET_OUT_OF_RANGE", partition=message.partition(),
-                              offset=None)
+                              offset=None, told=error.str())
     recorder.complete(process, "poll", OK, number, records=records)
     return messages
 
 
 def follow(kafka: str, topic: str, partitions: int, rack: str = "") -> Consumer:
-    """A consumer of all partitions from the beginning, without a group."""
+    """A consumer of all partitions from the beginning, without a group. From offset 0, not from "the beginning": librdkafka asks for
+    that, and calls it an offset out of range too if nobody answers for a while."""
     consumer = Consumer({"bootstrap.servers": kafka, "group.id": "none", "enable.auto.commit": False,
                          "auto.offset.reset": "error", "fetch.wait.max.ms": 100, "client.rack": rack, **RECONNECT})
-    consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(partitions)])
+    consumer.assign([TopicPartition(topic, p, 0) for p in range(partitions)])
     return consumer
 
 

@@ -5,7 +5,7 @@ with its input. The first line names the routes, then come rules and cuts:
 
     {"seed": 7, "routes": [{"who": "agent-1", "kind": "postgres", "listen": "127.0.0.1", "to": "127.0.0.1:5432"}, …]}
     {"rule": 1, "moment": "commit-answer", "do": "lose", "share": 0.2}      also "who", "times", "seconds": [least, most]
-    {"release": 1}     {"forget": 1}     {"cut": "agent-1", "kind": "s3", "way": "up"}     {"heal": true}
+    {"release": 1}     {"forget": 1}     {"cut": "agent-1", "kind": "s3", "way": "up"}     {"mend": true}     {"heal": true}
 
 | do | |
 | --- | --- |
@@ -16,7 +16,7 @@ with its input. The first line names the routes, then come rules and cuts:
 
 A route is answered with its port, a deed with its rule, who, kind, moment, and what is known of the piece. Which pieces a rule
 takes is drawn by a generator with that seed; which piece comes when is up to those who talk. A way that is cut carries nothing
-until it is healed; what was sent meanwhile arrives then, as far as TCP took it.
+until cuts are mended; what was sent meanwhile arrives then, as far as TCP took it. To heal is to mend, and to forget all rules.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ class Proxy:
         self.dice = random.Random(seed)
         self.rules: dict[int, Rule] = {}
         self._cuts: set[tuple[str, str, str]] = set()
-        self._healed = asyncio.Event()
+        self._mended = asyncio.Event()
         self._late: set[asyncio.Task] = set()
 
     @staticmethod
@@ -94,18 +94,25 @@ class Proxy:
         elif "release" in command:
             self.rules[command["release"]].released.set()
         elif "forget" in command:
-            self.rules.pop(command["forget"]).released.set()
+            self._forget(command["forget"])
         elif "cut" in command:
             self._cuts.add((command["cut"], command["kind"], command["way"]))
-        elif "heal" in command:
+        else:
             self._cuts.clear()
-            self._healed.set()
-            self._healed = asyncio.Event()
+            self._mended.set()
+            self._mended = asyncio.Event()
+        if "heal" in command:
+            for number in list(self.rules):
+                self._forget(number)
+
+    def _forget(self, number: int) -> None:
+        if number in self.rules:
+            self.rules.pop(number).released.set()
 
     async def open(self, who: str, kind: str, way: str) -> None:
         """Waits while this way is cut."""
         while (who, kind, way) in self._cuts:
-            await self._healed.wait()
+            await self._mended.wait()
 
     def arrive_later(self, seconds: float, data: bytes, writer: asyncio.StreamWriter) -> None:
         """It arrives, although whoever sent it is gone; then that side is closed too."""
