@@ -106,7 +106,7 @@ impl Pace {
         let took = read.map_or(Duration::ZERO, |read| taken.unwrap_or_else(Instant::now).duration_since(read));
         match taken {
             _ if took > AT_ONCE => ((self.bytes / 2).max(SHARE_BYTES_MIN), false),
-            Some(_) => ((2 * self.bytes).min(FETCH_COLD_BYTES_MAX), true),
+            Some(_) => ((2 * self.bytes).clamp(SHARE_BYTES_MIN, FETCH_COLD_BYTES_MAX), true),
             // Still on its way: whoever asks now is another client, that reads at the same place.
             None => (FIRST_BYTES, false),
         }
