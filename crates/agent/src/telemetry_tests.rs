@@ -99,6 +99,9 @@ async fn every_documented_metric_exists_and_every_metric_is_documented() {
     metrics.records_deleted(1, 1);
     metrics.rewritten(1, 2, 1);
     metrics.rewrite_job("done");
+    metrics.compacted(1, 1, 1);
+    metrics.compaction_pass("done");
+    metrics.groups_loaded(0.1, 1);
     metrics.gave_up();
     metrics.probe(true);
     metrics.fetch(1, 1, 0);

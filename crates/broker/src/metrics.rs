@@ -275,7 +275,7 @@ impl Metrics {
     }
 
     /// A coordinator loaded so many rows of its groups.
-    pub(crate) fn groups_loaded(&self, seconds: f64, rows: u64) {
+    pub fn groups_loaded(&self, seconds: f64, rows: u64) {
         #[cfg(feature = "metrics")]
         self.with(|i| {
             i.group_load.record(seconds, &[]);

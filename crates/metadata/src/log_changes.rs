@@ -130,7 +130,8 @@ pub trait LogChanges: Send + Sync + 'static {
     /// Lets ranges of a rewritten object take the place of others. `Fenced` if the session is not active. Each replacement is
     /// checked alone, against the partition's row (session, leader epoch, not deleted) and its ranges: it is `Stale` unless
     /// exactly these rows are there, one after the other, the new ones cover the same offsets, and a snapshot covers
-    /// them (as for log start moves). The last range of a partition is never replaced: what commits build on stays.
+    /// them (as for log start moves). So is one of rows that lie in an object of the same session with a higher number: it was planned
+    /// before they came. The last range of a partition is never replaced: what commits build on stays.
     ///
     /// The object takes its slot as a commit's does, and may come again with further replacements, which its row then gets
     /// too. Where the slot is taken by another key, or nothing refers to the object any more, everything is `Stale`. If
@@ -217,22 +218,36 @@ impl LogStartPlan {
     }
 }
 
+/// A row that is to be replaced, as it is found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FoundRow {
+    /// Base and next offset.
+    pub(crate) extent: (Offset, Offset),
+    /// The segment that it is in.
+    pub(crate) session: SessionId,
+    pub(crate) lane_sequence: LaneSequence,
+}
+
 impl RangesReplacement {
-    /// Whether it may happen: on this row, with `found`, the base and next offsets of those of its rows that exist.
+    /// Whether it may happen: by an object in this slot, on this row, with `found`, those of its rows that exist.
     pub(crate) fn check(
         &self,
-        organization: OrganizationId,
+        (session, lane_sequence, organization): (SessionId, LaneSequence, OrganizationId),
         row: Option<LogRow>,
-        found: &[(Offset, Offset)],
+        found: &[FoundRow],
     ) -> Result<Covered, LogChangeOutcome> {
         let row = LogRow::of_leader(row, self.leader_epoch)?;
         let covered = row.covered(self.snapshot.as_ref()).ok_or(LogChangeOutcome::Stale)?;
-        let same_rows = found.iter().map(|(base, _)| base).eq(&self.replaced);
-        let end = found.last().map(|(_, next)| *next).filter(|next| *next < row.next_offset);
+        let extents: Vec<_> = found.iter().map(|found| found.extent).collect();
+        let same_rows = extents.iter().map(|(base, _)| base).eq(&self.replaced);
+        let end = extents.last().map(|(_, next)| *next).filter(|next| *next < row.next_offset);
         let new: Vec<_> = self.ranges.iter().map(|range| (range.base_offset, range.next_offset)).collect();
+        // One that comes late would bring back what a later one of its leader left out.
+        let is_overtaken = found.iter().any(|row| row.session == session && row.lane_sequence > lane_sequence);
         let is_same = self.key.organization == organization
             && same_rows
-            && extent(found).is_some_and(|extent| Some(extent) == self::extent(&new));
+            && !is_overtaken
+            && extent(&extents).is_some_and(|extent| Some(extent) == self::extent(&new));
         // `None`, of no row at all or of the partition's last one, is not below anything.
         let is_covered = end.is_some() && end <= covered.up_to;
         if is_same && is_covered { Ok(covered) } else { Err(LogChangeOutcome::Stale) }

@@ -89,7 +89,10 @@ struct EndOfLane {
 impl Drop for EndOfLane {
     fn drop(&mut self) {
         if !self.in_order {
-            tracing::error!("the lane ended with a panic; this agent can write no more");
+            // One that was fenced is dropped with its process.
+            if !self.lane.status.is_fenced() {
+                tracing::error!("the lane ended with a panic; this agent can write no more");
+            }
             self.lane.pool.abandon_all(&AppendError::Unknown);
             self.lane.status.set_fenced();
         }

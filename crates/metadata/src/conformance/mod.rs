@@ -116,6 +116,7 @@ macro_rules! conformance_tests {
                 a_snapshot_must_cover_what_is_replaced,
                 an_object_without_any_replacement_is_retired,
                 an_object_may_come_in_parts,
+                what_was_planned_before_its_rows_came_is_stale,
                 a_part_that_comes_after_its_object_is_gone_is_stale,
                 a_taken_slot_makes_everything_stale,
                 a_fenced_session_replaces_nothing,

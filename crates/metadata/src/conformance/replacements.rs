@@ -244,6 +244,17 @@ pub async fn an_object_may_come_in_parts(store: &dyn MetadataStore) {
     assert_eq!(unreferenced(store, session).await, [found(session, 0), found(session, 1)], "it is not retired by that");
 }
 
+/// The same offsets, in an object with a higher number: a compaction that comes late would bring back what the later one left out.
+pub async fn what_was_planned_before_its_rows_came_is_stale(store: &dyn MetadataStore) {
+    let session = logged(store).await;
+    let same = replacement(&[0, 10], &[0, 10, 20]);
+    assert_eq!(replaced(store, session, 1, std::slice::from_ref(&same)).await, [DONE]);
+    assert_eq!(replaced(store, session, 0, std::slice::from_ref(&same)).await, [Stale]);
+    let in_later = store.ranges_from(key(1, 0), 0, 2).await.expect("read");
+    assert!(in_later.iter().all(|row| row.object_key == object_key(session, sequence(1))), "{in_later:?}");
+    assert_eq!(replaced(store, session, 2, &[same]).await, [DONE]);
+}
+
 /// Also when the first ones are gone again, and the object with them: its slot is not free for the next.
 pub async fn a_part_that_comes_after_its_object_is_gone_is_stale(store: &dyn MetadataStore) {
     let session = logged(store).await;

@@ -8,7 +8,7 @@ use super::{Kind, MemoryStore, Range, Slot, State};
 use crate::{
     CleanedLog, LogChangeOutcome, LogChanges, LogStartMove, NewRange, RangeRow, RangesReplacement, SegmentRewrite,
     SnapshotAt, StoreError,
-    log_changes::{Covered, LogRow},
+    log_changes::{Covered, FoundRow, LogRow},
 };
 
 #[async_trait]
@@ -128,13 +128,12 @@ impl State {
         replacement: &RangesReplacement,
         now: TimestampMs,
     ) -> Result<LogChangeOutcome, LogChangeOutcome> {
-        let (session, _, organization) = slot;
         let RangesReplacement { key, replaced, ranges, snapshot, .. } = replacement;
         let found = replaced.iter().filter_map(|base| self.ranges.get(&(*key, *base)));
-        let found: Vec<_> = found.map(|range| (range.row.base_offset, range.row.next_offset)).collect();
-        let covered = replacement.check(organization, self.log_row(session, *key), &found)?;
+        let found: Vec<_> = found.map(found_row).collect();
+        let covered = replacement.check(slot, self.log_row(slot.0, *key), &found)?;
         self.keep_snapshot(*key, covered, snapshot.as_ref());
-        let gone: Vec<Range> = found.iter().filter_map(|(base, _)| self.ranges.remove(&(*key, *base))).collect();
+        let gone: Vec<Range> = found.iter().filter_map(|row| self.ranges.remove(&(*key, row.extent.0))).collect();
         for range in ranges {
             let row = new_row(range, rewrite);
             self.ranges.insert((*key, range.base_offset), Range { row, slot, producers: Bytes::new() });
@@ -142,6 +141,11 @@ impl State {
         self.retire_empty(gone.into_iter().map(|range| range.slot), now);
         Ok(LogChangeOutcome::Done { more: false })
     }
+}
+
+fn found_row(range: &Range) -> FoundRow {
+    let (session, lane_sequence, _) = range.slot;
+    FoundRow { extent: (range.row.base_offset, range.row.next_offset), session, lane_sequence }
 }
 
 fn new_row(range: &NewRange, rewrite: &SegmentRewrite) -> RangeRow {

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     CleanedLog, LogChangeOutcome, LogChanges, LogStartMove, NewRange, SegmentRewrite, SnapshotAt, StoreError,
-    log_changes::{LogRow, LogStartPlan},
+    log_changes::{FoundRow, LogRow, LogStartPlan},
 };
 
 /// Rows of live partitions, as they are once they are locked.
@@ -289,12 +289,11 @@ async fn replace_all(
     let mut swap = Swap { slots: BTreeSet::from([slot]), ..Swap::default() };
     let outcomes = replacements.iter().map(|replacement| {
         let key = replacement.key;
-        let found: Vec<_> = replacement.replaced.iter().filter_map(|base| found.get(&(key, *base))).collect();
-        let extents: Vec<_> = found.iter().map(|(extent, _)| *extent).collect();
-        match replacement.check(*organization, rows.get(&key).copied(), &extents) {
+        let found: Vec<_> = replacement.replaced.iter().filter_map(|base| found.get(&(key, *base)).copied()).collect();
+        match replacement.check((session, *lane_sequence, *organization), rows.get(&key).copied(), &found) {
             Err(refused) => refused,
             Ok(covered) => {
-                swap.slots.extend(found.iter().map(|(_, slot)| slot));
+                swap.slots.extend(found.iter().map(|row| (row.session.0, row.lane_sequence, organization.0)));
                 swap.replaced.extend(replacement.replaced.iter().map(|base| (key, *base)));
                 swap.ranges.extend(replacement.ranges.iter().map(|range| (key, range)));
                 swap.snapshots.extend(replacement.snapshot.iter().filter(|_| covered.is_new).map(|given| (key, given)));
@@ -307,7 +306,7 @@ async fn replace_all(
     Ok(outcomes)
 }
 
-type FoundRanges = BTreeMap<(PartitionKey, Offset), ((Offset, Offset), Slot)>;
+type FoundRanges = BTreeMap<(PartitionKey, Offset), FoundRow>;
 
 /// Those of the rows to replace that exist.
 async fn read_ranges(connection: &mut Link, rewrite: &SegmentRewrite) -> Result<FoundRanges, StoreError> {
@@ -315,8 +314,9 @@ async fn read_ranges(connection: &mut Link, rewrite: &SegmentRewrite) -> Result<
     let wanted: Vec<_> = all.flat_map(|one| one.replaced.iter().map(|base| (one.key, *base))).collect();
     let mut found = BTreeMap::new();
     for row in at_offsets(READ_RANGES, &wanted).fetch_all(connection).await.map_err(not_committed)? {
-        let (key, extent) = (key_columns(&row, 0)?, (column(&row, 3)?, column(&row, 4)?));
-        found.insert((key, extent.0), (extent, (column(&row, 5)?, column(&row, 6)?, key.organization.0)));
+        let extent: (Offset, Offset) = (column(&row, 3)?, column(&row, 4)?);
+        let (session, lane_sequence) = (SessionId(column(&row, 5)?), column(&row, 6)?);
+        found.insert((key_columns(&row, 0)?, extent.0), FoundRow { extent, session, lane_sequence });
     }
     Ok(found)
 }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     CleanedLog, LogChangeOutcome, LogChanges, LogStartMove, NewRange, RangesReplacement, SegmentRewrite, SnapshotAt,
     StoreError,
-    log_changes::{Covered, LogRow, LogStartPlan},
+    log_changes::{Covered, FoundRow, LogRow, LogStartPlan},
 };
 
 const SELECT_ROW: &str = "
@@ -205,19 +205,18 @@ fn replace(
     let RangesReplacement { key, replaced, ranges, snapshot, .. } = replacement;
     let (session, lane_sequence, organization) = slot;
     let (topic, partition) = (key.topic_id.0.as_bytes(), key.partition);
-    let (mut found, mut slots) = (Vec::with_capacity(replaced.len()), Vec::with_capacity(replaced.len()));
+    let mut found = Vec::with_capacity(replaced.len());
     for base in replaced {
         let at = params![key.organization.0, topic, partition, base];
         let row = first(connection, SELECT_RANGE, at, |row| {
-            Ok(((row.get(0)?, row.get(1)?), (row.get::<_, i64>(2)?, row.get::<_, i64>(3)?)))
+            let (session, lane_sequence) = (SessionId(row.get(2)?), row.get(3)?);
+            Ok(FoundRow { extent: (row.get(0)?, row.get(1)?), session, lane_sequence })
         })?;
-        if let Some((extent, (session, lane_sequence))) = row {
-            found.push(extent);
-            slots.push((session, lane_sequence, organization));
-        }
+        found.extend(row);
     }
     let row = log_row(connection, SessionId(session), *key)?;
-    let covered = match replacement.check(segment::OrganizationId(organization), row, &found) {
+    let by = (SessionId(session), lane_sequence, segment::OrganizationId(organization));
+    let covered = match replacement.check(by, row, &found) {
         Ok(covered) => covered,
         Err(refused) => return Ok(refused),
     };
@@ -244,6 +243,7 @@ fn replace(
         ];
         execute(connection, INSERT_RANGE, row)?;
     }
+    let slots = found.iter().map(|row| (row.session.0, row.lane_sequence, organization));
     garbage::retire_empty(connection, slots, now)?;
     Ok(LogChangeOutcome::Done { more: false })
 }
