@@ -12,6 +12,7 @@ use std::io::{self, Seek as _, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -28,6 +29,14 @@ pub(super) const PACKS: &str = ".packs";
 const SEGMENTS: &str = "org-";
 /// Directories kept open; beyond it the memory starts anew, which costs a few syncs.
 const KNOWN_DIRECTORIES_MAX: usize = 64;
+
+/// A larger file is not deleted at once: the disk would hold up every sync for as long as it takes to free its blocks (256 MiB: some
+/// 100 ms where the file system discards them).
+const DELETED_AT_ONCE: u64 = 8 << 20;
+/// Pause between two pieces of a file that is taken apart.
+const TAKE_APART_PAUSE: Duration = Duration::from_millis(20);
+/// How long a file without its name is left as it is, for those who have it open.
+const READERS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The folder and what is known about it.
 #[derive(Debug)]
@@ -76,6 +85,24 @@ impl Folder {
         }
         // What had the name before.
         packs.remove(key)
+    }
+
+    /// Deletes an object, if it is there; not synced. A large one takes a while, but is out of sight at once. Blocks.
+    pub(super) fn delete(&self, key: &str) -> io::Result<()> {
+        if let Some(packs) = &self.packs {
+            packs.remove(key)?;
+        }
+        // There may be a file as well: a write that failed, before the one that did not.
+        let target = self.path_of(key)?;
+        let deleted = match fs::metadata(&target) {
+            Ok(found) if found.len() > DELETED_AT_ONCE => self.scratch.take_apart(&target),
+            Ok(_) => fs::remove_file(&target),
+            Err(error) => Err(error),
+        };
+        match deleted {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            deleted => deleted,
+        }
     }
 
     fn put_file(&self, key: &str, target: &Path, chunks: &[Bytes], if_not_exists: bool) -> io::Result<()> {
@@ -169,6 +196,8 @@ pub(super) struct Scratch {
     /// broker decides whether that is allowed), so its temporary files are left alone.
     lock: Option<File>,
     next: AtomicU64,
+    /// Held while a file is taken apart: one after the other.
+    taking_apart: Mutex<()>,
 }
 
 impl Scratch {
@@ -181,13 +210,35 @@ impl Scratch {
                 fs::remove_file(leftover?.path())?;
             }
         }
-        Ok(Self { path, lock, next: AtomicU64::new(0) })
+        Ok(Self { path, lock, next: AtomicU64::new(0), taking_apart: Mutex::default() })
+    }
+
+    fn new_path(&self) -> PathBuf {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.path.join(format!("{}-{number}", std::process::id()))
+    }
+
+    /// Deletes a file piece by piece. Should it end in between, the next start removes the rest.
+    fn take_apart(&self, target: &Path) -> io::Result<()> {
+        // A link, and no rename, never takes a name that another process has.
+        let path = self.new_path();
+        fs::hard_link(target, &path)?;
+        fs::remove_file(target)?;
+        std::thread::sleep(READERS_PATIENCE);
+        let _one_after_the_other = self.taking_apart.lock();
+        let file = OpenOptions::new().write(true).open(&path)?;
+        let mut left = file.metadata()?.len();
+        while left > DELETED_AT_ONCE {
+            left -= DELETED_AT_ONCE;
+            file.set_len(left)?;
+            std::thread::sleep(TAKE_APART_PAUSE);
+        }
+        fs::remove_file(&path)
     }
 
     pub(super) fn new_temporary(&self) -> io::Result<Temporary> {
         loop {
-            let number = self.next.fetch_add(1, Ordering::Relaxed);
-            let path = self.path.join(format!("{}-{number}", std::process::id()));
+            let path = self.new_path();
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => return Ok(Temporary { path, file, moved: false }),
                 // Process ids repeat (in a container it is always 1); take the next number.

@@ -235,6 +235,28 @@ async fn a_delete_removes_the_object() {
 }
 
 #[tokio::test]
+async fn a_large_object_is_out_of_sight_at_once_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let large = vec![7_u8; 20 << 20];
+    store.write("a/large", large.clone()).await.unwrap();
+    let mut open = File::open(folder.path().join("a/large")).unwrap();
+    let deletion = tokio::spawn({
+        let store = store.clone();
+        async move { store.delete("a/large").await }
+    });
+    while store.exists("a/large").await.unwrap() {
+        tokio::task::yield_now().await;
+    }
+    let mut read = Vec::new();
+    std::io::Read::read_to_end(&mut open, &mut read).unwrap();
+    assert!(read == large, "who had it open reads it");
+    deletion.await.unwrap().unwrap();
+    assert_eq!(fs::read_dir(folder.path().join(SCRATCH)).unwrap().count(), 0);
+    store.delete("a/large").await.unwrap();
+}
+
+#[tokio::test]
 async fn a_folder_removed_under_the_store_is_an_error_then_made_anew() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path());

@@ -8,9 +8,9 @@
 //! bytes, which nothing refers to, since it is named in metadata only after its write returned; an entry that is not whole, which
 //! is not found; and files in `.tmp`, removed at the next start. `.tmp` and `.packs` are not listed.
 //!
-//! Lists, deletes and large reads of files are those of `fs`; ranges are read by `file_read.rs`. Deletes are not synced: an object that comes back after a power loss
-//! is deleted again by whoever wanted it gone, and nothing refers to it meanwhile. Copy, rename and append are
-//! refused, as nothing here would make them durable. A segment's key is written once, or again with the same bytes.
+//! Lists and large reads of files are those of `fs`; ranges are read by `file_read.rs`. Deletes are not synced: an object that comes
+//! back after a power loss is deleted again by whoever wanted it gone, and nothing refers to it meanwhile. Copy, rename and append
+//! are refused, as nothing here would make them durable. A segment's key is written once, or again with the same bytes.
 
 mod direct;
 mod file_read;
@@ -124,8 +124,8 @@ impl Service for LocalStore {
         Ok(LocalWriter::new(Arc::clone(&self.folder), path, arguments.if_not_exists()))
     }
 
-    fn delete(&self, context: &OperationContext) -> Result<Self::Deleter> {
-        Ok(AnyDeleter { inner: self.inner.delete(context)?, packs: self.folder.packs.clone() })
+    fn delete(&self, _: &OperationContext) -> Result<Self::Deleter> {
+        Ok(AnyDeleter(Arc::clone(&self.folder)))
     }
 
     fn list(&self, context: &OperationContext, path: &str, arguments: OpList) -> Result<Self::Lister> {

@@ -9,7 +9,7 @@ use opendal::raw::{OpDelete, RpRead, Timestamp, oio};
 use opendal::{Buffer, BytesRange, Error, ErrorKind, Metadata, MetadataBuilder, Result};
 
 use super::file_read;
-use super::folder::is_internal;
+use super::folder::{Folder, is_internal};
 use super::pack_format::Entry;
 use super::packs::Packs;
 use super::writer::blocking;
@@ -106,23 +106,16 @@ impl oio::Read for AnyReader {
 }
 
 /// Deletes an object, wherever it is.
-pub(super) struct AnyDeleter {
-    pub(super) inner: oio::Deleter,
-    pub(super) packs: Option<Arc<Packs>>,
-}
+pub(super) struct AnyDeleter(pub(super) Arc<Folder>);
 
 impl oio::Delete for AnyDeleter {
-    async fn delete(&mut self, path: &str, arguments: OpDelete) -> Result<()> {
-        if let Some(packs) = self.packs.as_ref().filter(|packs| packs.may_hold(path)) {
-            let (packs, key) = (Arc::clone(packs), path.to_owned());
-            blocking(move || packs.remove(&key)).await?;
-        }
-        // There may be a file as well: a write that failed, before the one that did not.
-        self.inner.delete(path, arguments).await
+    async fn delete(&mut self, path: &str, _: OpDelete) -> Result<()> {
+        let (folder, key) = (Arc::clone(&self.0), path.to_owned());
+        blocking(move || folder.delete(&key)).await
     }
 
     async fn close(&mut self) -> Result<()> {
-        self.inner.close().await
+        Ok(())
     }
 }
 
