@@ -218,7 +218,8 @@ impl Scratch {
         self.path.join(format!("{}-{number}", std::process::id()))
     }
 
-    /// Deletes a file piece by piece. Should it end in between, the next start removes the rest.
+    /// Deletes a file piece by piece. Should it end in between, the next start removes the rest. Blocks.
+    #[expect(clippy::disallowed_methods, reason = "on a thread for what blocks, as all of the folder")]
     fn take_apart(&self, target: &Path) -> io::Result<()> {
         // A link, and no rename, never takes a name that another process has.
         let path = self.new_path();
