@@ -221,10 +221,16 @@ impl Scratch {
     /// Deletes a file piece by piece. Should it end in between, the next start removes the rest. Blocks.
     #[expect(clippy::disallowed_methods, reason = "on a thread for what blocks, as all of the folder")]
     fn take_apart(&self, target: &Path) -> io::Result<()> {
-        // A link, and no rename, never takes a name that another process has.
+        // A link, and no rename, never takes a name that another process has. Where there are none, it goes at once.
         let path = self.new_path();
-        fs::hard_link(target, &path)?;
-        fs::remove_file(target)?;
+        if fs::hard_link(target, &path).is_err() {
+            return fs::remove_file(target);
+        }
+        if let Err(error) = fs::remove_file(target) {
+            // Somebody else deletes it.
+            fs::remove_file(&path)?;
+            return Err(error);
+        }
         std::thread::sleep(READERS_PATIENCE);
         let _one_after_the_other = self.taking_apart.lock();
         let file = OpenOptions::new().write(true).open(&path)?;

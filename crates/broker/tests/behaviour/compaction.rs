@@ -279,15 +279,7 @@ async fn a_killed_agent_leaves_the_log_as_it_was_and_its_successor_goes_on() {
         append(&broker, &topic, &[("a", Some(value))]).await;
     }
     rig.gate.hold_writes();
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
-    // Its successor fences it between the object and the swap.
-    let collecting = BrokerSettings {
-        garbage_interval: Duration::from_secs(1),
-        garbage_grace: Duration::ZERO,
-        ..BrokerSettings::for_tests("a")
-    };
-    let successor = rig.start_with(collecting).await;
-    rig.gate.open_wide();
+    let successor = rig.fence_while_it_writes().await;
     a_few_rounds().await;
     assert_eq!(ranges(&rig, &topic).await, [0, 1, 2]);
     assert_eq!(read_from(&successor, &topic, 0).await.len(), 3);

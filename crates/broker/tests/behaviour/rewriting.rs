@@ -164,15 +164,7 @@ async fn a_killed_agent_leaves_an_object_that_is_garbage() {
     let topic = create(&broker, "t", 1).await;
     append_each(&broker, &topic, 0..20).await;
     rig.gate.hold_writes();
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
-    // Its successor fences it between the object and the swap.
-    let collecting = BrokerSettings {
-        garbage_interval: Duration::from_secs(1),
-        garbage_grace: Duration::ZERO,
-        ..BrokerSettings::for_tests("a")
-    };
-    let successor = rig.start_with(collecting).await;
-    rig.gate.open_wide();
+    let successor = rig.fence_while_it_writes().await;
     a_few_rounds().await;
     assert_eq!(ranges(&rig, &topic).await, (0, 20));
     assert_eq!(values(&successor, &topic).await, Vec::from_iter(0..20));

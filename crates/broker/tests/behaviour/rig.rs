@@ -55,6 +55,20 @@ impl Rig {
         self.start_on(self.store.clone(), settings).await
     }
 
+    /// A successor, which collects garbage without grace and fences an agent whose object waits at the gate: between the object
+    /// and the swap of its rows.
+    pub(crate) async fn fence_while_it_writes(&self) -> Broker {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let collecting = BrokerSettings {
+            garbage_interval: Duration::from_secs(1),
+            garbage_grace: Duration::ZERO,
+            ..BrokerSettings::for_tests("a")
+        };
+        let successor = self.start_with(collecting).await;
+        self.gate.open_wide();
+        successor
+    }
+
     /// One whose way to the store has a gate of its own.
     pub(crate) async fn start_behind(&self, gate: &Gate, settings: BrokerSettings) -> Broker {
         self.start_on(self.bucket.clone().layer(gate.clone()), settings).await
