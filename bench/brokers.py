@@ -111,9 +111,9 @@ class Agent(Broker):
 
     name = "agent"
 
-    def __init__(self, folder: Path, settings: dict[str, str] | None = None):
+    def __init__(self, folder: Path, settings: dict[str, str] | None = None, binary: Path | None = None):
         super().__init__(folder)
-        self.process = AgentProcess(folder, settings=settings)
+        self.process = AgentProcess(folder, binary, settings=settings)
         self.address = self.process.kafka
 
     @property

@@ -144,10 +144,8 @@ impl Coordinator {
     /// Lets go of partitions that are led here while their rows name another session: a hand-over of ours whose reply was
     /// lost. What is in line is for the lane to decide: its commit is refused, or its upload fails. True if nothing is left.
     fn let_go(&self, lost: &[PartitionKey]) -> bool {
-        let partitions = lost.iter().filter_map(|key| self.pool.partition(key.topic_id, key.partition));
-        let (idle, busy): (Vec<_>, Vec<_>) = partitions.partition(|partition| partition.state.lock().is_idle());
-        idle.iter().for_each(|partition| self.pool.abandon(partition.key, &AppendError::NotLeader));
-        busy.is_empty()
+        let busy = lost.iter().filter(|key| !self.pool.abandon_idle(**key, &AppendError::NotLeader));
+        busy.count() == 0
     }
 
     /// Makes leases what placement says, as far as it goes now.

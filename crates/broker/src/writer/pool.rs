@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::pacing::Pacing;
 use super::partition::{Partition, PlacedAppend};
-use super::partition_state::{Answers, Candidate, Placed};
+use super::partition_state::{Answers, Candidate, PartitionState, Placed};
 use super::producer_state::Interrupted;
 use crate::append::AppendError;
 use crate::clock::Clock;
@@ -99,14 +99,23 @@ impl WriterPool {
 
     /// Stops leading one partition: its line fails with `error`, readers wake.
     pub(crate) fn abandon(&self, key: PartitionKey, error: &AppendError) {
+        self.abandon_if(key, error, |_| true);
+    }
+
+    /// The same for one that has nothing in line; false if it has.
+    pub(crate) fn abandon_idle(&self, key: PartitionKey, error: &AppendError) -> bool {
+        self.abandon_if(key, error, PartitionState::is_idle)
+    }
+
+    fn abandon_if(&self, key: PartitionKey, error: &AppendError, may: impl FnOnce(&PartitionState) -> bool) -> bool {
         let mut led = self.led.write();
-        let Some(topic) = led.get_mut(&key.topic_id) else { return };
-        let Some(partition) = topic.remove(&key.partition) else { return };
-        if topic.is_empty() {
-            led.remove(&key.topic_id);
-        }
+        let Some(topic) = led.get_mut(&key.topic_id) else { return true };
+        let Some(partition) = topic.get(&key.partition).cloned() else { return true };
         let (waiting, answers) = {
             let mut state = partition.state.lock();
+            if !may(&state) {
+                return false;
+            }
             let failed = state.close(error.clone());
             let interrupted = state.take_interrupted();
             if !interrupted.is_empty() {
@@ -114,9 +123,14 @@ impl WriterPool {
             }
             failed
         };
+        topic.remove(&key.partition);
+        if topic.is_empty() {
+            led.remove(&key.topic_id);
+        }
         drop(led);
         self.forget_waiting(waiting, answers);
         partition.waiters.wake();
+        true
     }
 
     /// Stops leading all of a topic (it is deleted).
