@@ -187,7 +187,8 @@ fn a_broker_is_described_with_what_tools_read() {
         grpc_address: "a:9090".to_owned(),
         zone: "z".to_owned(),
     };
-    let cluster = Cluster { cluster_id: Uuid::nil(), node_id: 7, controller_id: 7, agents: vec![agent] };
+    let cluster =
+        Cluster { cluster_id: Uuid::nil(), node_id: 7, controller_id: 7, agents: vec![agent], departed: Vec::new() };
     let mut settings = BrokerSettings::for_tests("a");
     settings.kafka_address = "a:9092".to_owned();
     let entries = describe_broker(&cluster, &settings, 3);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use broker::{Agent, Broker, Cluster, LeaderEpoch, OrganizationId, PartitionIndex, Topic, TopicId};
 use kafka_protocol::protocol::StrBytes;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::connection::Addresses;
@@ -67,6 +68,11 @@ impl Context {
         let (host, port) = split_address(&agent.kafka_address)
             .unwrap_or_else(|| (self.local.ip().to_canonical().to_string(), self.local.port()));
         Endpoint { node_id: agent.node_id, host, port: i32::from(port), rack: agent.zone.clone() }
+    }
+
+    /// Whom Metadata lists as brokers; see [`Cluster::listed`].
+    pub(crate) fn listed(&self, cluster: &Cluster) -> Vec<Endpoint> {
+        cluster.listed(Instant::now()).map(|agent| self.endpoint(agent)).collect()
     }
 
     /// The live agents, as brokers.

@@ -2,17 +2,22 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use metadata::{AgentRow, LeaseHolder};
 use parking_lot::RwLock;
 use segment::{LeaderEpoch, PartitionIndex, PartitionKey, SessionId, TopicId};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::lease_table::{Lease, LeaseTable};
 use super::placement::{PlacedTopic, Placement, TopicPlacement};
 use crate::cluster::{Agent, Cluster};
 use crate::topics::{PartitionView, Topic};
+
+/// How long clients are told of an agent that went without a word: longer than they wait for an answer (`request.timeout.ms` is 30 s).
+const LISTED_AFTER_DEATH: Duration = Duration::from_secs(60);
 
 /// See the module.
 #[derive(Debug)]
@@ -37,7 +42,7 @@ struct State {
 impl ClusterView {
     pub(crate) fn new(cluster_id: Uuid, node_id: i32) -> Self {
         let state = State {
-            cluster: Arc::new(cluster(cluster_id, node_id, &[])),
+            cluster: Arc::new(cluster(cluster_id, node_id, &[], Vec::new())),
             agents: Vec::new(),
             nodes: HashMap::new(),
             placement: Placement::default(),
@@ -52,7 +57,8 @@ impl ClusterView {
         let same =
             |(old, new): (&AgentRow, &AgentRow)| old.session == new.session && old.registration == new.registration;
         if agents.len() != state.agents.len() || !state.agents.iter().zip(&agents).all(same) {
-            state.cluster = Arc::new(cluster(self.cluster_id, self.node_id, &agents));
+            let departed = departed(&state, &agents, Instant::now());
+            state.cluster = Arc::new(cluster(self.cluster_id, self.node_id, &agents, departed));
             state.nodes = nodes(&agents);
             state.placement = Placement::new(&agents);
         }
@@ -162,8 +168,20 @@ fn nodes(agents: &[AgentRow]) -> HashMap<SessionId, i32> {
     agents.iter().map(|agent| (agent.session, agent.node_id)).collect()
 }
 
+/// Who went without a word: before, and with this change. One that was leaving has answered everything.
+fn departed(state: &State, agents: &[AgentRow], now: Instant) -> Vec<(Agent, Instant)> {
+    let leaving =
+        |agent: &Agent| state.agents.iter().any(|row| row.session == agent.session && !row.registration.accepts_leases);
+    let gone = state.cluster.agents.iter().filter(|agent| !leaving(agent));
+    let known = state.cluster.departed.iter().cloned();
+    known
+        .chain(gone.map(|agent| (agent.clone(), now + LISTED_AFTER_DEATH)))
+        .filter(|(agent, until)| *until > now && agents.iter().all(|row| row.node_id != agent.node_id))
+        .collect()
+}
+
 /// The lowest node id is the controller.
-fn cluster(cluster_id: Uuid, node_id: i32, agents: &[AgentRow]) -> Cluster {
+fn cluster(cluster_id: Uuid, node_id: i32, agents: &[AgentRow], departed: Vec<(Agent, Instant)>) -> Cluster {
     let shown = |agent: &AgentRow| Agent {
         session: agent.session,
         node_id: agent.node_id,
@@ -173,5 +191,9 @@ fn cluster(cluster_id: Uuid, node_id: i32, agents: &[AgentRow]) -> Cluster {
     };
     let agents: Vec<_> = agents.iter().map(shown).collect();
     let controller_id = agents.iter().map(|agent| agent.node_id).min().unwrap_or(node_id);
-    Cluster { cluster_id, node_id, controller_id, agents }
+    Cluster { cluster_id, node_id, controller_id, agents, departed }
 }
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;

@@ -36,7 +36,7 @@ pub(crate) async fn handle(context: Arc<Context>, version: i16, request: Metadat
     });
     // After the topics: a leader they name must be among the brokers.
     let cluster = context.broker.cluster();
-    let brokers = context.endpoints(&cluster).into_iter().map(|endpoint| {
+    let brokers = context.listed(&cluster).into_iter().map(|endpoint| {
         MetadataResponseBroker::default()
             .with_node_id(BrokerId(endpoint.node_id))
             .with_host(text(endpoint.host))
