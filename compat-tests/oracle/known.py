@@ -63,7 +63,17 @@ KNOWN: list[Known] = [
 ]
 
 
+_met: set[Known] = set()
+
+
 def reason(difference: Difference) -> str | None:
     """Why it is as it is, if that is known."""
     line = f'{difference.api} "{difference.label}" {difference.path}: {difference.kafka} -> {difference.agent}'
-    return next((known.why for known in KNOWN if re.search(known.pattern, line)), None)
+    known = next((known for known in KNOWN if re.search(known.pattern, line)), None)
+    _met.update([known] if known else [])
+    return known.why if known else None
+
+
+def unmet() -> list[Known]:
+    """What explained nothing so far: it may be out of date, or hang on what came first."""
+    return [known for known in KNOWN if known not in _met]

@@ -37,6 +37,8 @@ pub(super) struct Reader {
     pub(super) window: usize,
     /// The ranges from `from` on, without a gap, as far as they are known.
     pub(super) rows: VecDeque<RangeRow>,
+    /// When the first of them was looked up, or told.
+    pub(super) planned: Option<Instant>,
     /// Since when fetches go on without it.
     passed_over: Option<Instant>,
     /// How its client took what was read last.
