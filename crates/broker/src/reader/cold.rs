@@ -3,7 +3,7 @@
 //!
 //! A reader that goes on where it left off gets the next ranges read ahead. An object that is not there any more means that the
 //! plan is old (rewrites and garbage collection replace objects): it is made again from metadata, a few times. But what is in memory
-//! is found although its object is gone, so no plan is used for long either: of two readers the later one must not see a record that
+//! is found although its object is gone, so plans are forgotten when this agent replaces ranges, and none is used for long: of two readers the later one must not see a record that
 //! compaction took out with a tombstone, and miss the tombstone.
 
 use std::sync::Arc;
@@ -227,6 +227,11 @@ impl ColdReader {
     pub(crate) fn passes_over(&self, key: PartitionKey, offset: Offset) -> bool {
         let is_late = |row: &RangeRow| self.ranges.state(&id_of(row)) != Some(true);
         self.readers.lock().passes_over(key, offset, is_late)
+    }
+
+    /// Ranges of it were replaced: readers look again.
+    pub(crate) fn forget_plans(&self, key: PartitionKey) {
+        self.readers.lock().forget_rows(key);
     }
 
     /// Batches from the first one that ends after the offset on. Picky: of what is there alone, if anything is.

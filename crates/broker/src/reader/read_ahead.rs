@@ -121,6 +121,11 @@ impl Readers {
         }
     }
 
+    /// What readers know of ranges that were replaced.
+    pub(super) fn forget_rows(&mut self, key: PartitionKey) {
+        self.of.get_mut(&key).into_iter().flatten().for_each(|reader| reader.rows.clear());
+    }
+
     /// Readers for whom something may be read ahead now, with one that was taken out.
     pub(super) fn active(&self) -> usize {
         let is_active = |reader: &&Reader| reader.window > 0 && reader.is_active();

@@ -167,6 +167,22 @@ async fn the_last_record_of_each_key_stays_at_its_offset() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reader_that_knew_the_ranges_before_finds_what_is_left() {
+    let rig = Rig::new();
+    let broker = rig.start().await;
+    let topic = create_with(&broker, "t", 1, &[COMPACT]).await;
+    for value in ["1", "2", "3"] {
+        append(&broker, &topic, &[("a", Some(value))]).await;
+    }
+    drop(broker);
+    let broker = rig.start_with(settings()).await;
+    fetch_few(&broker, &topic, None, 0).await.expect("from the store");
+    append(&broker, &topic, &[("b", Some("1"))]).await;
+    a_few_rounds().await;
+    assert_eq!(read_from(&broker, &topic, 0).await, found(&[(2, "a", true), (3, "b", true)]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_newest_range_stays_and_its_keys_count() {
     let rig = Rig::new();
     let broker = rig.start_with(settings()).await;

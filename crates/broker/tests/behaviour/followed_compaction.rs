@@ -46,6 +46,7 @@ async fn holes_are_read_across_from_any_offset() {
     let zones = zones_with(&rig, &settings(), 1, &[COMPACT]).await;
     let _connection = zones.connected().await;
     let (leader, topic) = (&zones.leader, &zones.topic);
+    assert!(read_followed(&zones, 0).await.is_empty(), "from here on it is told");
     append(leader, topic, &[("a", Some("1")), ("b", Some("1")), ("c", Some("1")), ("a", Some("2"))]).await;
     append(leader, topic, &[("a", Some("3"))]).await;
     append(leader, topic, &[("a", Some("4")), ("d", Some("1")), ("b", Some("2"))]).await;
@@ -68,11 +69,20 @@ async fn holes_are_read_across_from_any_offset() {
 /// What a follower has in memory of a record outlives the record, and its tombstone.
 #[tokio::test(start_paused = true)]
 async fn a_key_that_was_deleted_does_not_come_back() {
+    for is_told in [true, false] {
+        delete_a_key(is_told).await;
+    }
+}
+
+async fn delete_a_key(is_told: bool) {
     let rig = Rig::new();
     let configs = [COMPACT, ("delete.retention.ms", "500"), ("min.cleanable.dirty.ratio", "0")];
     let zones = zones_with(&rig, &without_grace(), 1, &configs).await;
     let _connection = zones.connected().await;
     let (leader, topic) = (&zones.leader, &zones.topic);
+    if is_told {
+        read_followed(&zones, 0).await;
+    }
     for entry in [("a", Some("1")), ("b", Some("1")), ("a", None)] {
         append(leader, topic, &[entry]).await;
     }
@@ -131,7 +141,7 @@ async fn write(zones: &Zones, acked: &RefCell<Vec<Found>>, rng: &mut SmallRng) {
 #[tokio::test(start_paused = true)]
 async fn swaps_in_the_middle_of_a_read_hide_nothing() {
     let mut swapped = 0;
-    for seed in 0..10 {
+    for seed in 0..5 {
         let rig = Rig::new();
         let settings = BrokerSettings {
             compaction_interval: Duration::from_millis(100),
@@ -178,5 +188,5 @@ async fn swaps_in_the_middle_of_a_read_hide_nothing() {
         assert_eq!(state(&left), state(&acked), "seed {seed}");
         assert!(left.len() < acked.len() / 2, "seed {seed}: {} of {}", left.len(), acked.len());
     }
-    assert!(swapped > 20, "{swapped} passes saw a swap");
+    assert!(swapped > 10, "{swapped} passes saw a swap");
 }
