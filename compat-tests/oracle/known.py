@@ -59,6 +59,11 @@ KNOWN: list[Known] = [
     Known(r'^ElectLeaders "all ones"', "Kafka waits until the time-out of such a request"),
     Known(r'^IncrementalAlterConfigs "unknown operation"', "Kafka answers UNKNOWN_SERVER_ERROR"),
     Known(r'^OffsetDelete "(again|unknown topic)"', "a group without members goes with its last offset, Kafka's some minutes later"),
+    Known(r'^DescribeConfigs "subscription" ', "there are no subscriptions of clients' metrics, and none is invented"),
+    Known(r'^ConsumerGroupHeartbeat "joins a classic group" HeartbeatIntervalMs', "500 ms while partitions change hands"),
+    Known(r'^ConsumerGroupHeartbeat "goes on beside a classic one" MemberEpoch', "Kafka looks at its topics from time to time, which begins an epoch"),
+    Known(r'^Heartbeat "of the one left" ErrorCode: 22 -> 27', "follows from the one before"),
+    Known(r'^(SyncGroup "of the classic member"|DescribeGroups "classic again") .*Assignment: 0000[0-9a-f]+ -> 0000', "which of two partitions is whose is chance in Kafka"),
     Known(r'^DescribeTopicPartitions "unknown" Topics..\.TopicAuthorizedOperations', "not asked for, and there is no topic"),
 ]
 

@@ -53,7 +53,8 @@ def registries() -> None:
     with tempfile.TemporaryDirectory(prefix="compat-registry-") as name:
         topic, group = fresh_name("schemas"), fresh_name("registry")
         new = NewTopic(topic, 1, 1, config={"cleanup.policy": "compact", **COMPACTED_SOON})
-        AdminClient({"bootstrap.servers": KAFKA, "log_level": 3}).create_topics([new])[topic].result(WAIT_S)
+        admin = AdminClient({"bootstrap.servers": KAFKA, "log_level": 3})
+        admin.create_topics([new])[topic].result(WAIT_S)
         pair = [Registry(Path(name), topic, group) for _ in range(2)]
         first, second = pair
         try:
