@@ -54,7 +54,6 @@ KNOWN: list[Known] = [
     Known(r'^DescribeAcls "(defaults|three bytes more)" answer', "Kafka closes where a filter is UNKNOWN; without an authorizer no filter matters"),
     Known(r'^DescribeConfigs .*(ReadOnly: False -> True|log.retention.ms|group.max.size)', "a broker's configs are set where the agent is started, and say what holds here"),
     Known(r'^DescribeConfigs "broker .*Source: 5 -> 4', "as above"),
-    Known(r'^DescribeConfigs "(after|topic) .*Synonyms', "log.retention.ms has a value here, where Kafka has log.retention.hours"),
     Known(r'^DescribeGroups "stable" .*MemberId', "a member's id is random"),
     Known(r'^ElectLeaders "all ones"', "Kafka waits until the time-out of such a request"),
     Known(r'^IncrementalAlterConfigs "unknown operation"', "Kafka answers UNKNOWN_SERVER_ERROR"),
