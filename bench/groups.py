@@ -4,7 +4,7 @@
 
 Offset commits of 200 groups as fast as they are answered (each waits for its own); 100 groups with a member each and 2,000
 connections that do nothing; 20 librdkafka consumers over 60 partitions of which one dies (a process of its own, kill -9), and which
-are replaced one after the other, cooperatively. One agent with a local store and SQLite.
+are replaced one after the other, cooperatively. One agent with a local store and SQLite; offset commits on PostgreSQL too.
 """
 
 import atexit
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, Producer
 
+from cluster import Postgres
 from figures import TOPIC, record, run_scenarios
 from scale import FOLDER as SCALE_FOLDER
 from scale import ask, connect, cpu_share, create, fresh_agent, resident
@@ -58,8 +59,28 @@ def commit_body(group: str, offset: int) -> bytes:
 
 
 def commits(seconds: float) -> None:
+    """On SQLite."""
+    committed("offset commits", seconds, None)
+
+
+def commits_on_postgres(seconds: float) -> None:
+    """On PostgreSQL, whose transactions are counted: all of the agent's, renewals and the like too."""
+    server = Postgres()
+    try:
+        committed("on PostgreSQL", seconds, server.url)
+    finally:
+        server.end()
+
+
+def transactions(database: str) -> int:
+    """How many it committed so far, as far as its statistics say: they may be a second old."""
+    query = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+    return int(subprocess.run(["psql", database, "-Atc", query], capture_output=True, text=True, check=True).stdout)
+
+
+def committed(scenario: str, seconds: float, database: str | None) -> None:
     """200 connections, a group each, one commit under way."""
-    with fresh_agent() as agent:
+    with fresh_agent(settings={"METADATA_STORE": database} if database else None) as agent:
         create(agent, {TOPIC: 1})
         streams = {connect(agent): f"group-{number}" for number in range(GROUPS)}
         for stream, group in streams.items():
@@ -75,7 +96,8 @@ def commits(seconds: float) -> None:
             sent[stream] = time.perf_counter()
             stream.sendall(struct.pack(">i", len(body)) + body)
 
-        cpu, before, began = agent.cpu_s(), agent.metrics(), time.monotonic()
+        done_before = transactions(database) if database else 0
+        cpu, began = agent.cpu_s(), time.monotonic()
         for stream in streams:
             waiting.register(stream, selectors.EVENT_READ)
             send(stream)
@@ -87,11 +109,14 @@ def commits(seconds: float) -> None:
                 times.append(time.perf_counter() - sent[key.fileobj])
                 send(key.fileobj)
         elapsed = time.monotonic() - began
-        record("offset commits", "200 groups", len(times) / elapsed, "/s", least=10_000)
-        record("offset commits", "agent's CPU", (agent.cpu_s() - cpu) / elapsed * 100, "% of a core")
+        record(scenario, "200 groups", len(times) / elapsed, "/s", least=None if database else 10_000)
+        record(scenario, "agent's CPU", (agent.cpu_s() - cpu) / elapsed * 100, "% of a core")
+        if database:
+            time.sleep(2)
+            record(scenario, "transactions", (transactions(database) - done_before) / elapsed, "/s")
         times.sort()
-        record("offset commits", "p50", times[len(times) // 2] * 1000, "ms")
-        record("offset commits", "p99", times[len(times) * 99 // 100] * 1000, "ms")
+        record(scenario, "p50", times[len(times) // 2] * 1000, "ms")
+        record(scenario, "p99", times[len(times) * 99 // 100] * 1000, "ms")
         for stream in streams:
             stream.close()
 
@@ -273,7 +298,7 @@ def member(kafka: str, name: str) -> None:
             told = True
 
 
-SCENARIOS = {"offset commits": commits, "idle": idle, "twenty members": twenty}
+SCENARIOS = {"offset commits": commits, "offset commits on PostgreSQL": commits_on_postgres, "idle": idle, "twenty members": twenty}
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--member"]:

@@ -6,4 +6,4 @@ cd "$(dirname "$0")/.."
 export STREAMHOUSE_TOOLS=${STREAMHOUSE_TOOLS:-$PWD/target/compat} PYTHONDONTWRITEBYTECODE=1
 scripts/setup.sh --bench
 cc -O2 -Wall -Wextra -o "$STREAMHOUSE_TOOLS/load" bench/load.c -lrdkafka -lpthread
-PYTHONPATH=compat-tests/harness exec "$STREAMHOUSE_TOOLS/venv/bin/python" bench/groups.py "$@"
+PYTHONPATH=compat-tests/harness:compat-tests/cluster exec "$STREAMHOUSE_TOOLS/venv/bin/python" bench/groups.py "$@"

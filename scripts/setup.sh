@@ -172,7 +172,7 @@ rust_clients() {
 matrix() {
     local client
     for client in java-groups java-3.9 connect streams; do jars "$client" "compat-tests/$client/pom.xml" "$client"; done
-    for client in aiokafka kafka-python kafka-python-2; do python_client "$client"; done
+    for client in aiokafka kafka-python kafka-python-2 schema-registry; do python_client "$client"; done
     for client in kafkajs platformatic; do node_client "$client"; done
     for client in franz-go sarama kafka-go; do go_client "$client"; done
     rust_clients

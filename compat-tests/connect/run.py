@@ -1,80 +1,49 @@
-"""Kafka Connect, distributed: a file source and a file sink on two workers, one of which dies; restarted, it resumes."""
+"""Kafka Connect, distributed: a file source and a file sink on two workers, one of which dies; restarted, it resumes from what
+compaction left of its own topics."""
 
-import json
-import subprocess
 import tempfile
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
-from agent_process import free_ports
 from checks import KAFKA, check, expect, fresh_name, run_checks
 from programs import GET_THEM, TOOLS, give_up
+from rest_program import COMPACTED_SOON, RestProgram, taken_out, until
 
 JARS = TOOLS / "connect" / "jars"
-WAIT_S = 90
+OWN_TOPICS = ("config", "offset", "status")
 
 
-def until(what: str, condition: Callable[[], bool]) -> None:
-    """Waits for a condition; an answer that is refused or not there counts as no."""
-    deadline = time.monotonic() + WAIT_S
-    while True:
-        try:
-            if condition():
-                return
-        except (OSError, KeyError, urllib.error.URLError):
-            pass
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited in vain until {what}")
-        time.sleep(0.2)
-
-
-class Worker:
-    """One process of Connect, with its REST interface."""
+class Worker(RestProgram):
+    """One process of Connect."""
 
     def __init__(self, folder: Path, cluster: str):
-        self.rest = f"http://127.0.0.1:{free_ports(1)[0]}"
-        self.log = folder / f"{self.rest[-5:]}.log"
-        self._properties = folder / f"{self.rest[-5:]}.properties"
+        super().__init__(folder)
         converters = {f"{kind}.converter": "org.apache.kafka.connect.storage.StringConverter" for kind in ("key", "value")}
-        topics = {f"{kind}.storage.{what}": value for kind in ("config", "offset", "status")
-                  for what, value in (("topic", f"{cluster}-{kind}"), ("replication.factor", 1))}
+        topics = {f"{kind}.storage.{what}": value for kind in OWN_TOPICS
+                  for what, value in {"topic": f"{cluster}-{kind}", "replication.factor": 1, **COMPACTED_SOON}.items()}
         settings = {"bootstrap.servers": KAFKA, "group.id": cluster, "listeners": self.rest, **converters, **topics,
                     "plugin.discovery": "service_load", "offset.flush.interval.ms": 500, "scheduled.rebalance.max.delay.ms": 1000,
                     "session.timeout.ms": 6000, "heartbeat.interval.ms": 1000, "consumer.auto.offset.reset": "earliest"}
-        self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-        self.process: subprocess.Popen | None = None
+        self.settings.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
 
-    def start(self) -> "Worker":
+    def start(self) -> None:
         """Returns at once."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                ["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx384m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-                 "-cp", f"{JARS}/*", "org.apache.kafka.connect.cli.ConnectDistributed", self._properties],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        return self
+        self.run(["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx384m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+                  "-cp", f"{JARS}/*", "org.apache.kafka.connect.cli.ConnectDistributed", self.settings])
 
-    def end(self, kill: bool = False) -> None:
-        """SIGTERM, or SIGKILL."""
-        if self.process:
-            (self.process.kill if kill else self.process.terminate)()
-            self.process.wait(60)
-
-    def ask(self, method: str, path: str, body: object = None) -> object:
-        """One request to the REST interface."""
-        request = urllib.request.Request(f"{self.rest}{path}", method=method, data=None if body is None else json.dumps(body).encode(),
-                                         headers={"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read() or "null")
+    def parts(self, connector: str) -> tuple[set[str], set[str]]:
+        """The states of the connector and its tasks, and the ids of the workers that the tasks are on."""
+        status = self.ask("GET", f"/connectors/{connector}/status")
+        return {part["state"] for part in [status["connector"], *status["tasks"]]}, {part["worker_id"] for part in status["tasks"]}
 
     def workers_of(self, connector: str) -> set[str]:
         """The ids of the workers on which all of the connector runs; empty while some of it does not."""
-        status = self.ask("GET", f"/connectors/{connector}/status")
-        parts = [status["connector"], *status["tasks"]]
-        runs = status["tasks"] and all(part["state"] == "RUNNING" for part in parts)
-        return {part["worker_id"] for part in status["tasks"]} if runs else set()
+        states, workers = self.parts(connector)
+        return workers if states == {"RUNNING"} else set()
+
+    def turn(self, connector: str, how: str, state: str) -> None:
+        """Pauses or resumes a connector, and waits until it is so."""
+        self.ask("PUT", f"/connectors/{connector}/{how}")
+        until(f"{connector} is {state}", lambda: self.parts(connector)[0] == {state})
 
     def put(self, connector: str, config: dict[str, object]) -> None:
         """Creates or alters a connector; again while the workers rebalance."""
@@ -84,7 +53,7 @@ class Worker:
         until(f"{connector} is accepted", done)
 
 
-@check("lines go from a file through a topic to a file, over two workers, a death, and a restart of both")
+@check("lines go from a file through a topic to a file, over two workers, a death, and a restart of both; its own topics are compacted meanwhile")
 def lines() -> None:
     with tempfile.TemporaryDirectory(prefix="compat-connect-") as name:
         folder, topic, cluster = Path(name), fresh_name("lines"), fresh_name("connect")
@@ -109,11 +78,18 @@ def lines() -> None:
             second.put("sink", {"connector.class": f"{plain}SinkConnector", "tasks.max": 1, "file": str(sink), "topics": topic})
             until("both connectors run", lambda: bool(first.workers_of("source")) and bool(first.workers_of("sink")))
             write_more("two workers")
+            for turn in range(3):
+                for connector in ("source", "sink"):
+                    first.turn(connector, "pause", "PAUSED")
+                    first.turn(connector, "resume", "RUNNING")
+                write_more(f"pause {turn}")
             expect(len(sink.read_text().splitlines()), written, "lines before the death")
             second.end(kill=True)
             alone = {first.rest.removeprefix("http://")}
             until("the first has all tasks", lambda: first.workers_of("source") == alone and first.workers_of("sink") == alone)
             write_more("one worker")
+            for kind in OWN_TOPICS:
+                until(f"{cluster}-{kind} is compacted", lambda: taken_out(f"{cluster}-{kind}") > 0)
             first.end()
             expect(sink.read_text().splitlines()[-100:], [f"line-{i}" for i in range(written - 100, written)], "the last lines")
             before = len(sink.read_text().splitlines())

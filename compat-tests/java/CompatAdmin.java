@@ -5,6 +5,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
@@ -18,6 +19,7 @@ import org.apache.kafka.clients.admin.DescribeConfigsOptions;
 import org.apache.kafka.clients.admin.LogDirDescription;
 import org.apache.kafka.clients.admin.NewPartitionReassignment;
 import org.apache.kafka.clients.admin.ProducerState;
+import org.apache.kafka.clients.admin.QuorumInfo;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
@@ -41,6 +43,7 @@ import org.apache.kafka.common.errors.RecordTooLargeException;
 import org.apache.kafka.common.errors.ResourceNotFoundException;
 import org.apache.kafka.common.errors.SecurityDisabledException;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
+import org.apache.kafka.common.errors.UnsupportedVersionException;
 import org.apache.kafka.common.quota.ClientQuotaFilter;
 import org.apache.kafka.common.resource.PatternType;
 import org.apache.kafka.common.resource.ResourcePattern;
@@ -65,6 +68,7 @@ final class CompatAdmin {
         checks.put("no election is needed", CompatAdmin::electLeaders);
         checks.put("ACLs are answered as without an authorizer", CompatAdmin::acls);
         checks.put("nobody has quotas or credentials, and no transaction is open", CompatAdmin::nobody);
+        checks.put("the metadata quorum is described, or there is none", CompatAdmin::metadataQuorum);
         checks.put("a session of many partitions sees each record once, over assignments and new topics", CompatAdmin::fetchSession);
     }
 
@@ -242,6 +246,16 @@ final class CompatAdmin {
             admin.describeUserScramCredentials(List.of("nobody")).description("nobody"), "credentials of nobody");
         CompatClient.expect(CompatClient.get(admin.listTransactions().all()).stream()
             .filter(t -> t.state().toString().equals("Ongoing")).count(), 0L, "open transactions");
+    }
+
+    /** Without a quorum the answer must come at once, as tools ask to find out. */
+    private static void metadataQuorum() throws Exception {
+        try {
+            QuorumInfo quorum = CompatClient.get(admin.describeMetadataQuorum().quorumInfo());
+            CompatClient.need(quorum.voters().stream().anyMatch(v -> v.replicaId() == quorum.leaderId()), quorum.toString());
+        } catch (ExecutionException error) {
+            CompatClient.need(error.getCause() instanceof UnsupportedVersionException, error.toString());
+        }
     }
 
     /** Java's consumer names only what changed since its last fetch: a lost update would repeat or skip records. */

@@ -101,6 +101,19 @@ def features() -> None:
     needs(tool("ClusterTool", "cluster-id", "--bootstrap-server", KAFKA), "Cluster ID: .+")
 
 
+@check("kafka-metadata-quorum describes the quorum, or says that there is none")
+def metadata_quorum() -> None:
+    if "DescribeQuorum(55): UNSUPPORTED" in asked("BrokerApiVersionsCommand"):
+        needs(asked("MetadataQuorumCommand", "describe", "--status", fails=True), "does not support DESCRIBE_QUORUM")
+    else:
+        needs(asked("MetadataQuorumCommand", "describe", "--status"), r"LeaderId: +\d", r"CurrentVoters: +\S")
+
+
+@check("kafka-client-metrics finds no subscriptions")
+def client_metrics() -> None:
+    needs(asked("ClientMetricsCommand", "--describe"), r"(?s)^\s*$")
+
+
 @check("console producer and consumer carry keys, headers and each codec")
 def console() -> None:
     for codec in ("none", "gzip", "snappy", "lz4", "zstd"):

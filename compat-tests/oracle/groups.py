@@ -1,5 +1,7 @@
 """The script's cases about groups: classic, KIP-848, and offsets."""
 
+import struct
+
 from conversation import Conversation
 from script import NOWHERE, case
 
@@ -280,6 +282,43 @@ def consumer_group_heartbeat(s: Conversation, v: int) -> None:
     ask("static, taken", 0, InstanceId="one", who=f"{member}-t", **full)
     ask("static leave", -2, InstanceId="one", who=f"{member}-s")
     ask("static again", 0, InstanceId="one", who=f"{member}-t", **full)
+
+
+@case("ConsumerGroupHeartbeat")
+def migration(s: Conversation, v: int) -> None:
+    """A member of each protocol in one group, the classic one first; it is left alone again."""
+    topic, group = s.topic(2), s.name("group")
+    named = struct.pack(">hih", 0, 1, len(topic)) + topic.encode()
+    s.coordinated(group)
+    fields = {"GroupId": group, "ProtocolType": "consumer", **SESSION, "Protocols": [{"Name": "range", "Metadata": named + struct.pack(">i", -1)}]}
+    member = s.prepare("JoinGroup", {**fields, "MemberId": ""})["MemberId"]
+
+    def joins() -> int:
+        return s.prepare("JoinGroup", {**fields, "MemberId": member})["GenerationId"]
+
+    def sync(label: str, generation: int) -> None:
+        plan = named + struct.pack(">iiii", 2, 0, 1, -1)
+        _sync(s, s.highest("SyncGroup"), group, label, member, generation, Assignments=[{"MemberId": member, "Assignment": plan}])
+
+    def beat(label: str, generation: int) -> None:
+        s.ask("Heartbeat", s.highest("Heartbeat"), {"GroupId": group, "GenerationId": generation, "MemberId": member}, label)
+
+    def other(label: str, epoch: int, **more: object) -> int:
+        body = {"GroupId": group, "MemberId": f"other-of-{group}", "MemberEpoch": epoch, **more}
+        return s.ask("ConsumerGroupHeartbeat", v, body, label).get("MemberEpoch", 0)
+    generation = joins()
+    sync("classic", generation)
+    epoch = other("joins a classic group", 0, RebalanceTimeoutMs=30_000, SubscribedTopicNames=[topic], TopicPartitions=[])
+    s.ask("DescribeGroups", s.highest("DescribeGroups"), {"Groups": [group]}, "both protocols, as classic")
+    beat("of the classic member", generation)
+    generation = joins()
+    sync("of the classic member", generation)
+    beat("of the classic member, again", generation)
+    other("goes on beside a classic one", epoch)
+    other("leaves a classic one alone", -1)
+    beat("of the one left", generation)
+    s.ask("DescribeGroups", s.highest("DescribeGroups"), {"Groups": [group]}, "classic again")
+    sync("classic again", joins())
 
 
 @case("ConsumerGroupDescribe")

@@ -54,16 +54,30 @@ KNOWN: list[Known] = [
     Known(r'^DescribeAcls "(defaults|three bytes more)" answer', "Kafka closes where a filter is UNKNOWN; without an authorizer no filter matters"),
     Known(r'^DescribeConfigs .*(ReadOnly: False -> True|log.retention.ms|group.max.size)', "a broker's configs are set where the agent is started, and say what holds here"),
     Known(r'^DescribeConfigs "broker .*Source: 5 -> 4', "as above"),
-    Known(r'^DescribeConfigs "(after|topic) .*Synonyms', "log.retention.ms has a value here, where Kafka has log.retention.hours"),
     Known(r'^DescribeGroups "stable" .*MemberId', "a member's id is random"),
     Known(r'^ElectLeaders "all ones"', "Kafka waits until the time-out of such a request"),
     Known(r'^IncrementalAlterConfigs "unknown operation"', "Kafka answers UNKNOWN_SERVER_ERROR"),
     Known(r'^OffsetDelete "(again|unknown topic)"', "a group without members goes with its last offset, Kafka's some minutes later"),
+    Known(r'^DescribeConfigs "subscription" ', "there are no subscriptions of clients' metrics, and none is invented"),
+    Known(r'^ConsumerGroupHeartbeat "joins a classic group" HeartbeatIntervalMs', "500 ms while partitions change hands"),
+    Known(r'^ConsumerGroupHeartbeat "goes on beside a classic one" MemberEpoch', "Kafka looks at its topics from time to time, which begins an epoch"),
+    Known(r'^Heartbeat "of the one left" ErrorCode: 22 -> 27', "follows from the one before"),
+    Known(r'^(SyncGroup "of the classic member"|DescribeGroups "classic again") .*Assignment: 0000[0-9a-f]+ -> 0000', "which of two partitions is whose is chance in Kafka"),
     Known(r'^DescribeTopicPartitions "unknown" Topics..\.TopicAuthorizedOperations', "not asked for, and there is no topic"),
 ]
+
+
+_met: set[Known] = set()
 
 
 def reason(difference: Difference) -> str | None:
     """Why it is as it is, if that is known."""
     line = f'{difference.api} "{difference.label}" {difference.path}: {difference.kafka} -> {difference.agent}'
-    return next((known.why for known in KNOWN if re.search(known.pattern, line)), None)
+    known = next((known for known in KNOWN if re.search(known.pattern, line)), None)
+    _met.update([known] if known else [])
+    return known.why if known else None
+
+
+def unmet() -> list[Known]:
+    """What explained nothing so far: it may be out of date, or hang on what came first."""
+    return [known for known in KNOWN if known not in _met]

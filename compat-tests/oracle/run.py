@@ -17,7 +17,7 @@ from conversation import Conversation
 from differences import Difference, Found, span
 from hostile import hostile
 from kafka_process import JARS, KafkaProcess
-from known import reason
+from known import reason, unmet
 from schemas import Schemas
 from script import CASES
 
@@ -123,7 +123,10 @@ def main() -> int:
         if not agent.is_alive():
             print(f"the agent died\n{agent.log_end()}")
             return 1
-        return 1 if report(found, options.all) else 0
+        unexplained = report(found, options.all)
+        if not options.apis:
+            print("".join(f"explained nothing: {known.pattern} ({known.why})\n" for known in unmet()), end="")
+        return 1 if unexplained else 0
     finally:
         kafka.kill()
         if agent.is_alive():

@@ -305,6 +305,11 @@ def describe_configs(s: Conversation, v: int) -> None:
     ask("another broker", 4, "99", None)
     ask("no broker", 4, "one", None)
     ask("unknown kind", 77, "x", None)
+    for key in ("consumer.session.timeout.ms", "consumer.heartbeat.interval.ms"):
+        ask(f"group {key}", 32, s.name("group"), [key], IncludeSynonyms=True)
+    ask("group unknown key", 32, s.name("group"), ["no.such.config"])
+    ask("group without a name", 32, "", None)
+    ask("subscription", 16, s.name("metrics"), ["interval.ms"])
 
 
 @case("IncrementalAlterConfigs")
@@ -334,6 +339,16 @@ def incremental_alter_configs(s: Conversation, v: int) -> None:
     ask("unknown topic", ("retention.ms", 0, "1"), name=s.name("unknown"))
     ask("unknown kind", ("retention.ms", 0, "1"), kind=77)
     ask("read-only of a broker", ("num.partitions", 0, "3"), name="1", kind=4)
+    group = s.name("group")
+    for label, config, operation, value in (
+            ("set", "consumer.session.timeout.ms", 0, "50000"), ("too short", "consumer.session.timeout.ms", 0, "1"),
+            ("too long", "consumer.session.timeout.ms", 0, "99999999"), ("bad value", "consumer.session.timeout.ms", 0, "soon"),
+            ("longer than the session", "consumer.heartbeat.interval.ms", 0, "60000"), ("append", "consumer.session.timeout.ms", 2, "1"),
+            ("unknown config", "no.such.config", 0, "1"), ("delete", "consumer.session.timeout.ms", 1, None)):
+        ask(f"group {label}", (config, operation, value), name=group, kind=32)
+        s.ask("DescribeConfigs", s.highest("DescribeConfigs"), {"Resources": [{"ResourceType": 32, "ResourceName": group, "ConfigurationKeys": [
+            "consumer.session.timeout.ms", "consumer.heartbeat.interval.ms"]}], "IncludeSynonyms": True}, f"after group {label}")
+    ask("group without a name", ("consumer.session.timeout.ms", 0, "50000"), name="", kind=32)
 
 
 @case("AlterConfigs")
@@ -346,6 +361,13 @@ def alter_configs(s: Conversation, v: int) -> None:
             {"Name": config, "Value": value} for config, value in configs]}]}, label)
         s.ask("DescribeConfigs", s.highest("DescribeConfigs"), {"Resources": [
             {"ResourceType": 2, "ResourceName": topic, "ConfigurationKeys": ["retention.ms", "max.message.bytes"]}]}, f"after {label}")
+    group = s.name("group")
+    for label, configs in (("group", [("consumer.heartbeat.interval.ms", "6000")]), ("group bad value", [("consumer.session.timeout.ms", "1")]),
+                           ("group none", [])):
+        s.ask("AlterConfigs", v, {"ValidateOnly": False, "Resources": [{"ResourceType": 32, "ResourceName": group, "Configs": [
+            {"Name": config, "Value": value} for config, value in configs]}]}, label)
+        s.ask("DescribeConfigs", s.highest("DescribeConfigs"), {"Resources": [
+            {"ResourceType": 32, "ResourceName": group, "ConfigurationKeys": ["consumer.heartbeat.interval.ms"]}]}, f"after {label}")
 
 
 def _plain(api: str, label: str, body: dict) -> None:

@@ -103,6 +103,8 @@ impl Workbench {
             swapped.rows += rows;
             swapped.ranges += replacement.ranges.len() as u64;
             swapped.bytes += replacement.bytes;
+            replacement.partition.tail.lock().recent.forget_below(replacement.end);
+            self.cold.forget_plans(replacement.partition.key);
             let mut upkeep = replacement.partition.upkeep.lock();
             upkeep.replaced(replacement.replaced_bytes, replacement.bytes);
             if let Some(snapshot) = &sent.snapshot {

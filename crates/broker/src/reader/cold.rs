@@ -2,7 +2,9 @@
 //! readers of one range share it.
 //!
 //! A reader that goes on where it left off gets the next ranges read ahead. An object that is not there any more means that the
-//! plan is old (rewrites and garbage collection replace objects): it is made again from metadata, a few times.
+//! plan is old (rewrites and garbage collection replace objects): it is made again from metadata, a few times. But what is in memory
+//! is found although its object is gone, so plans are forgotten when this agent replaces ranges, and none is used for long: of two readers the later one must not see a record that
+//! compaction took out with a tombstone, and miss the tombstone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +35,8 @@ const READS_IN_FLIGHT: usize = 16;
 const AHEAD_IN_FLIGHT: usize = 256;
 /// Background reads at the same time.
 const BACKGROUND_IN_FLIGHT: usize = 2;
+/// A plan is used for so long: less than objects that were replaced stay (`FILE_DELETE_DELAY`), and than tombstones do.
+pub(crate) const PLAN_AGE_MAX: Duration = Duration::from_secs(30);
 /// How often a plan is made anew because its objects are gone.
 pub(crate) const REPLANS_MAX: usize = 3;
 /// Reads of bytes that do not verify.
@@ -225,6 +229,11 @@ impl ColdReader {
         self.readers.lock().passes_over(key, offset, is_late)
     }
 
+    /// Ranges of it were replaced: readers look again.
+    pub(crate) fn forget_plans(&self, key: PartitionKey) {
+        self.readers.lock().forget_rows(key);
+    }
+
     /// Batches from the first one that ends after the offset on. Picky: of what is there alone, if anything is.
     pub(crate) async fn read(
         self: &Arc<Self>,
@@ -237,7 +246,7 @@ impl ColdReader {
             (readers.take(wanted.key, wanted.offset), readers.active())
         };
         if !wanted.told.is_empty() {
-            reader.rows = std::mem::take(&mut wanted.told).into();
+            (reader.rows, reader.planned) = (std::mem::take(&mut wanted.told).into(), Some(Instant::now()));
         }
         let (offset, mut replans) = (wanted.offset, 0);
         let batches = loop {
@@ -294,6 +303,11 @@ impl ColdReader {
     /// Makes sure that the reader knows its next ranges; how many of them to read now. What is known already is used although
     /// metadata is away.
     async fn plan(&self, reader: &mut Reader, wanted: &ColdRead) -> Result<usize, ColdError> {
+        if reader.planned.is_some_and(|at| at.elapsed() > PLAN_AGE_MAX)
+            && let Ok(rows) = self.metadata.ranges_from(wanted.key, wanted.offset, RANGES_PER_PLAN).await
+        {
+            (reader.rows, reader.planned) = (rows.into(), Some(Instant::now()));
+        }
         let known_bytes: usize = reader.rows.iter().map(bytes_of).sum();
         let known_end = reader.rows.back().map_or(wanted.offset, |row| row.next_offset);
         let is_short = known_bytes < wanted.bytes_max.saturating_add(reader.window);
@@ -301,6 +315,9 @@ impl ColdReader {
         {
             match self.metadata.ranges_from(wanted.key, known_end, RANGES_PER_PLAN).await {
                 Ok(rows) => {
+                    if reader.rows.is_empty() {
+                        reader.planned = Some(Instant::now());
+                    }
                     let is_next = reader.rows.is_empty() || rows.first().is_some_and(|r| r.base_offset == known_end);
                     reader.rows.extend(rows.into_iter().filter(|_| is_next));
                 }

@@ -284,6 +284,32 @@ async fn what_a_reader_knows_is_served_while_metadata_is_away() {
     assert!(matches!(rig.read(Vec::new(), 0, 1000).await, Err(ColdError::Metadata(_))), "another reader knows nothing");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_known_for_some_time_is_looked_up_again() {
+    let mut rig = Rig::new(1 << 20).await;
+    let first = rig.commit("a").await;
+    rig.commit("b").await;
+    rig.read(Vec::new(), 0, usize::try_from(first.byte_len).expect("small")).await.expect("read");
+    // Since then the second range has moved; where it was, it is still to be found.
+    rig.object("before", 1).await;
+    let known = |rig: &Rig| rig.reader.readers.lock().at(KEY, 1).expect("known").rows[0].object_key.clone();
+    {
+        let mut readers = rig.reader.readers.lock();
+        let mut reader = readers.take(KEY, 1);
+        reader.rows[0].object_key = "before".to_owned();
+        readers.put(KEY, reader);
+    }
+    tokio::time::advance(PLAN_AGE_MAX).await;
+    assert_eq!(offsets(&rig.read(Vec::new(), 1, 1000).await.expect("read")), [1]);
+    assert_eq!(known(&rig), "before");
+    tokio::time::advance(Duration::from_millis(1)).await;
+    rig.metadata.set_unavailable(true);
+    assert_eq!(offsets(&rig.read(Vec::new(), 1, 1000).await.expect("served while metadata is away")), [1]);
+    rig.metadata.set_unavailable(false);
+    assert_eq!(offsets(&rig.read(Vec::new(), 1, 1000).await.expect("read")), [1]);
+    assert_eq!(known(&rig), "b");
+}
+
 #[tokio::test]
 async fn what_is_wanted_behind_the_last_batch_of_a_range_is_in_the_next_one() {
     let rig = Rig::new(1 << 20).await;

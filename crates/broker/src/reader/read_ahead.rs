@@ -37,6 +37,8 @@ pub(super) struct Reader {
     pub(super) window: usize,
     /// The ranges from `from` on, without a gap, as far as they are known.
     pub(super) rows: VecDeque<RangeRow>,
+    /// When the first of them was looked up, or told.
+    pub(super) planned: Option<Instant>,
     /// Since when fetches go on without it.
     passed_over: Option<Instant>,
     /// How its client took what was read last.
@@ -117,6 +119,11 @@ impl Readers {
         if self.count > READERS_MAX {
             self.drop_oldest();
         }
+    }
+
+    /// What readers know of ranges that were replaced.
+    pub(super) fn forget_rows(&mut self, key: PartitionKey) {
+        self.of.get_mut(&key).into_iter().flatten().for_each(|reader| reader.rows.clear());
     }
 
     /// Readers for whom something may be read ahead now, with one that was taken out.

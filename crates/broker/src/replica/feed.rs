@@ -28,6 +28,11 @@ impl Recent {
         }
     }
 
+    /// Ranges up to there were replaced: who begins to follow is not told of them.
+    pub(crate) fn forget_below(&mut self, end: Offset) {
+        self.ranges.retain(|range| range.base_offset >= end);
+    }
+
     fn enter(&mut self) {
         self.followers += 1;
     }

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::broker::Broker;
+use crate::reader::cold::PLAN_AGE_MAX;
 use crate::topics::Topic;
 use crate::waiters::Waiters;
 
@@ -61,7 +62,8 @@ pub(crate) struct Replica {
 #[derive(Debug)]
 struct Told {
     progress: Option<Progress>,
-    ranges: VecDeque<RangeRow>,
+    /// Each with when it was told.
+    ranges: VecDeque<(Instant, RangeRow)>,
     used: Instant,
 }
 
@@ -76,12 +78,14 @@ impl Replica {
         self.told.lock().progress.clone()
     }
 
-    /// The ranges from the one that holds `offset` on, if they are remembered.
+    /// The ranges from the one that holds `offset` on, if they are remembered and not old: what was replaced since is not told.
     pub(crate) fn ranges_from(&self, offset: Offset) -> Vec<RangeRow> {
         let told = self.told.lock();
-        let first = told.ranges.partition_point(|range| range.next_offset <= offset);
+        let first = told.ranges.partition_point(|(_, range)| range.next_offset <= offset);
         match told.ranges.get(first) {
-            Some(range) if range.base_offset <= offset => told.ranges.range(first..).cloned().collect(),
+            Some((at, range)) if range.base_offset <= offset && at.elapsed() <= PLAN_AGE_MAX => {
+                told.ranges.range(first..).map(|(_, range)| range.clone()).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -100,13 +104,14 @@ impl Replica {
             if told.progress.as_ref().is_some_and(is_older) {
                 return;
             }
+            let now = Instant::now();
             for range in std::mem::take(&mut progress.ranges) {
-                if told.ranges.back().is_some_and(|last| last.next_offset != range.base_offset) {
+                if told.ranges.back().is_some_and(|(_, last)| last.next_offset != range.base_offset) {
                     told.ranges.clear();
                 }
-                told.ranges.push_back(range);
+                told.ranges.push_back((now, range));
             }
-            if told.ranges.back().is_some_and(|last| last.next_offset != progress.high_watermark) {
+            if told.ranges.back().is_some_and(|(_, last)| last.next_offset != progress.high_watermark) {
                 told.ranges.clear();
             }
             let surplus = told.ranges.len().saturating_sub(RECENT_RANGES);

@@ -57,6 +57,18 @@ async fn ranges_are_remembered_only_without_a_gap_up_to_the_high_watermark() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn ranges_told_some_time_ago_are_looked_up() {
+    let replica = Replica::new();
+    replica.take(progress(1, 10, &[(0, 10)]));
+    tokio::time::advance(PLAN_AGE_MAX).await;
+    replica.take(progress(1, 20, &[(10, 20)]));
+    assert_eq!(bases(&replica, 5), [0, 10]);
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert!(bases(&replica, 5).is_empty());
+    assert_eq!(bases(&replica, 15), [10]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reader_waits_a_moment_for_what_is_not_known_yet() {
     let replica = Arc::new(Replica::new());
     assert_eq!(replica.known_to(0).await, None);

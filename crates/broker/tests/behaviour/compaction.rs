@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use broker::{
-    Broker, BrokerSettings, ConfigChange, ConfigChanges, FetchError, ListOffsetsPartition, NewRecord, OffsetSpec,
-    Topic, encode_batch,
+    Broker, BrokerSettings, ConfigChange, ConfigChanges, FetchError, FetchRequest, Fetched, ListOffsetsPartition,
+    NewRecord, OffsetSpec, Topic, encode_batch,
 };
 use bytes::Bytes;
 use metadata::{FailPoint, Segments, Sessions};
@@ -14,9 +14,9 @@ use segment::{Offset, PartitionKey};
 
 use crate::rig::{NOW, ORG, Rig, batches, create_with, fetch, fetch_request, request, wanted};
 
-const COMPACT: (&str, &str) = ("cleanup.policy", "compact");
+pub(crate) const COMPACT: (&str, &str) = ("cleanup.policy", "compact");
 
-fn settings() -> BrokerSettings {
+pub(crate) fn settings() -> BrokerSettings {
     BrokerSettings {
         compaction_interval: Duration::from_secs(1),
         rewrite_bytes_per_second: 1 << 30,
@@ -25,9 +25,9 @@ fn settings() -> BrokerSettings {
 }
 
 /// Key, value.
-type Entry<'a> = (&'a str, Option<&'a str>);
+pub(crate) type Entry<'a> = (&'a str, Option<&'a str>);
 /// Offset, key, whether there is a value.
-type Found = (Offset, String, bool);
+pub(crate) type Found = (Offset, String, bool);
 
 fn encode(entries: &[Entry<'_>], timestamp: i64, producer: Option<(i64, i16, i32)>) -> Bytes {
     let record = |(key, value): &Entry<'_>| NewRecord {
@@ -40,7 +40,7 @@ fn encode(entries: &[Entry<'_>], timestamp: i64, producer: Option<(i64, i16, i32
 }
 
 /// Appends a batch to partition 0, in a range of its own.
-async fn append(broker: &Broker, topic: &Topic, entries: &[Entry<'_>]) -> Offset {
+pub(crate) async fn append(broker: &Broker, topic: &Topic, entries: &[Entry<'_>]) -> Offset {
     let placed = broker.append(request(topic, 0, encode(entries, NOW, None))).await.expect("placed");
     placed.acked().await.expect("acked").base_offset
 }
@@ -58,11 +58,11 @@ async fn append_at_last(broker: &Broker, topic: &Topic, entries: &[Entry<'_>]) -
     unreachable!("no ack after 1,000 attempts")
 }
 
-async fn a_few_rounds() {
+pub(crate) async fn a_few_rounds() {
     tokio::time::sleep(Duration::from_millis(3_500)).await;
 }
 
-fn key(topic: &Topic) -> PartitionKey {
+pub(crate) fn key(topic: &Topic) -> PartitionKey {
     PartitionKey { organization: ORG, topic_id: topic.topic_id, partition: 0 }
 }
 
@@ -73,23 +73,43 @@ async fn ranges(rig: &Rig, topic: &Topic) -> Vec<Offset> {
     rows.iter().map(|row| row.base_offset).collect()
 }
 
-/// Every record from `offset` on, as a consumer that asks for few bytes finds them.
-async fn read_from(broker: &Broker, topic: &Topic, mut offset: Offset) -> Vec<Found> {
+/// A fetch of a consumer that asks for few bytes.
+pub(crate) async fn fetch_few(
+    broker: &Broker,
+    topic: &Topic,
+    rack: Option<&str>,
+    offset: Offset,
+) -> Result<Fetched, FetchError> {
+    let few = fetch_request(vec![wanted(topic, 0, offset, 100)], 100, Duration::ZERO);
+    let request = FetchRequest { rack: rack.map(str::to_owned), ..few };
+    broker.fetch(request).await.remove(0).result
+}
+
+/// The records of an answer to a fetch from `offset`, and where it leads on to.
+pub(crate) fn records_of(fetched: &Fetched, mut offset: Offset) -> (Vec<Found>, Offset) {
+    let mut found = Vec::new();
+    for (header, batch) in batches(fetched) {
+        assert!(header.next_offset() > offset && header.record_count > 0, "each batch leads on");
+        segment::visit_records(&batch, &header, |record| {
+            let key = String::from_utf8(record.key.expect("a key").to_vec()).expect("text");
+            if record.offset >= offset {
+                found.push((record.offset, key, record.has_value));
+            }
+        })
+        .expect("readable records");
+        offset = header.next_offset();
+    }
+    (found, offset)
+}
+
+/// Every record from `offset` on, as a consumer of that rack finds them.
+pub(crate) async fn read_as(broker: &Broker, topic: &Topic, rack: Option<&str>, mut offset: Offset) -> Vec<Found> {
     let mut found = Vec::new();
     loop {
-        let request = fetch_request(vec![wanted(topic, 0, offset, 100)], 100, Duration::ZERO);
-        let fetched = broker.fetch(request).await.remove(0).result.expect("readable");
-        for (header, batch) in batches(&fetched) {
-            assert!(header.next_offset() > offset && header.record_count > 0, "each batch leads on");
-            segment::visit_records(&batch, &header, |record| {
-                let key = String::from_utf8(record.key.expect("a key").to_vec()).expect("text");
-                if record.offset >= offset {
-                    found.push((record.offset, key, record.has_value));
-                }
-            })
-            .expect("readable records");
-            offset = header.next_offset();
-        }
+        let fetched = fetch_few(broker, topic, rack, offset).await.expect("readable");
+        let (records, next) = records_of(&fetched, offset);
+        found.extend(records);
+        offset = next;
         if offset == fetched.high_watermark {
             return found;
         }
@@ -97,12 +117,17 @@ async fn read_from(broker: &Broker, topic: &Topic, mut offset: Offset) -> Vec<Fo
     }
 }
 
+/// The same at its leader.
+async fn read_from(broker: &Broker, topic: &Topic, offset: Offset) -> Vec<Found> {
+    read_as(broker, topic, None, offset).await
+}
+
 /// What an agent finds that has nothing in memory.
 async fn stored(rig: &Rig, topic: &Topic) -> Vec<Found> {
     read_from(&rig.start().await, topic, 0).await
 }
 
-fn found(entries: &[(Offset, &str, bool)]) -> Vec<Found> {
+pub(crate) fn found(entries: &[(Offset, &str, bool)]) -> Vec<Found> {
     entries.iter().map(|(offset, key, has_value)| (*offset, (*key).to_owned(), *has_value)).collect()
 }
 
@@ -139,6 +164,22 @@ async fn the_last_record_of_each_key_stays_at_its_offset() {
     assert_eq!(offset_of(&successor, &topic, OffsetSpec::Earliest).await, 0);
     assert_eq!(offset_of(&successor, &topic, OffsetSpec::Latest).await, 7);
     assert_eq!(offset_of(&successor, &topic, OffsetSpec::Timestamp(NOW)).await, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_knew_the_ranges_before_finds_what_is_left() {
+    let rig = Rig::new();
+    let broker = rig.start().await;
+    let topic = create_with(&broker, "t", 1, &[COMPACT]).await;
+    for value in ["1", "2", "3"] {
+        append(&broker, &topic, &[("a", Some(value))]).await;
+    }
+    drop(broker);
+    let broker = rig.start_with(settings()).await;
+    fetch_few(&broker, &topic, None, 0).await.expect("from the store");
+    append(&broker, &topic, &[("b", Some("1"))]).await;
+    a_few_rounds().await;
+    assert_eq!(read_from(&broker, &topic, 0).await, found(&[(2, "a", true), (3, "b", true)]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,26 +7,36 @@ use broker::{Broker, BrokerSettings, Feed, FetchError, FetchRequest, Fetched, To
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::rig::{Rig, append, batches, create, fetch_request, wanted};
+use crate::rig::{Rig, append, batches, create_with, fetch_request, wanted};
 
-struct Zones {
-    leader: Broker,
-    follower: Broker,
-    topic: Arc<Topic>,
+pub(crate) struct Zones {
+    pub(crate) leader: Broker,
+    pub(crate) follower: Broker,
+    pub(crate) topic: Arc<Topic>,
+}
+
+async fn zones(rig: &Rig, partitions: i32) -> Zones {
+    zones_with(rig, &BrokerSettings::for_tests("any"), partitions, &[]).await
 }
 
 /// Zone `x` leads everything, zone `y` nothing.
-async fn zones(rig: &Rig, partitions: i32) -> Zones {
+pub(crate) async fn zones_with(
+    rig: &Rig,
+    settings: &BrokerSettings,
+    partitions: i32,
+    configs: &[(&str, &str)],
+) -> Zones {
     let of = |agent: &str, zone: &str, managed_topics: &str| BrokerSettings {
+        agent_id: agent.to_owned(),
         zone: zone.to_owned(),
         managed_topics: managed_topics.to_owned(),
-        ..BrokerSettings::for_tests(agent)
+        ..settings.clone()
     };
     let leader = rig.start_with(of("a", "x", "")).await;
     let follower = rig.start_with(of("b", "y", "none")).await;
     leader.refresh().await;
     // A replica in each zone is the default.
-    let topic = create(&leader, "t", partitions).await;
+    let topic = create_with(&leader, "t", partitions, configs).await;
     follower.refresh().await;
     Zones { leader, follower, topic }
 }
@@ -50,7 +60,7 @@ impl Zones {
         })
     }
 
-    async fn connected(&self) -> JoinHandle<()> {
+    pub(crate) async fn connected(&self) -> JoinHandle<()> {
         let connection = self.connect();
         sleep(Duration::from_secs(2)).await;
         connection

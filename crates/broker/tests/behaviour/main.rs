@@ -14,6 +14,7 @@ mod compaction;
 mod crowds;
 mod described;
 mod fetching;
+mod followed_compaction;
 mod followers;
 mod gated_store;
 mod giving_up;

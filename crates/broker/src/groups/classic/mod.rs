@@ -161,7 +161,7 @@ impl ClassicGroup {
         }
     }
 
-    /// What members said and were assigned is told in `Stable` only, as Kafka does.
+    /// What members said is told in `Stable` only, as Kafka does; what they were assigned, as long as it is not taken away.
     pub(crate) fn describe(&self) -> DescribedGroup {
         let stable = matches!(self.phase, Phase::Stable { .. });
         let protocol = self.protocol_name.as_deref().filter(|_| stable);
@@ -171,7 +171,7 @@ impl ClassicGroup {
             client_id: member.client_id.clone(),
             client_host: member.client_host.clone(),
             member_metadata: protocol.map(|name| member.metadata(name)).unwrap_or_default(),
-            member_assignment: protocol.map(|_| member.assignment.clone()).unwrap_or_default(),
+            member_assignment: member.assignment.clone(),
         };
         DescribedGroup {
             group_id: self.group_id.clone(),
