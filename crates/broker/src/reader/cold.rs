@@ -3,8 +3,8 @@
 //!
 //! A reader that goes on where it left off gets the next ranges read ahead. An object that is not there any more means that the
 //! plan is old (rewrites and garbage collection replace objects): it is made again from metadata, a few times. But what is in memory
-//! is found although its object is gone, so plans are forgotten when this agent replaces ranges, and none is used for long: of two readers the later one must not see a record that
-//! compaction took out with a tombstone, and miss the tombstone.
+//! is found although its object is gone, so plans are forgotten when this agent replaces ranges, and none is used for long: of two
+//! readers the later one must not see a record that compaction took out with a tombstone, and miss the tombstone.
 
 use std::sync::Arc;
 use std::time::Duration;
