@@ -199,7 +199,7 @@ async fn a_commit_waits_for_a_tombstone_and_then_does_nothing() {
     let mut commit = committing(&store, session);
     assert_waits(&mut commit).await;
     run(&mut beside, "COMMIT").await;
-    assert_eq!(commit.await.expect("ends").expect("answers").segments, [[RangeOutcome::OffsetMismatch]]);
+    assert_eq!(commit.await.expect("ends").expect("answers").segments, [[RangeOutcome::SlotTaken]]);
     assert!(store.ranges_from(key(1, 0), 0, 9).await.expect("read").is_empty());
 }
 
