@@ -1,7 +1,7 @@
 //! What only a shared database can get wrong: transactions that meet, connections that end, several agents at once.
 //!
 //! A transaction that is to be met half-way is held open on a connection of the test's own. The stores get to the database
-//! by the way that the test binary says.
+//! by the way that the module says which these tests are part of.
 
 mod coordinators;
 
@@ -24,10 +24,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::{
-    WAY,
-    postgres_server::{self, Way, by},
-};
+use super::WAY;
+use crate::postgres_server::{self, Way, by};
 
 /// Long enough for a statement that does not wait, short for one that does.
 const SOON: Duration = Duration::from_millis(300);
@@ -232,7 +230,7 @@ async fn a_resolution_waits_for_a_commit_that_is_still_under_way() {
 #[tokio::test]
 async fn another_agents_changes_are_heard_of() {
     if WAY == Way::Pooled {
-        return; // LISTEN needs a session: tests/pgbouncer.rs
+        return; // LISTEN needs a session: pgbouncer.rs
     }
     let (first, url, _) = rig().await;
     let second = postgres_server::open(&by(WAY, &url)).await;
