@@ -20,6 +20,8 @@ use crate::store_settings::{StoreArguments, store};
 
 /// Exit code for a bad value.
 pub(crate) const EXIT_BAD_SETTING: u8 = 2;
+/// What a process finds in its environment that replaced its image: see [`Settings::started_over`].
+pub(crate) const STARTED_OVER: &str = "STARTED_OVER";
 /// When a second copy of an upload to a remote store begins: well above the 99th percentile of a healthy one.
 const UPLOAD_HEDGE: Duration = Duration::from_secs(1);
 
@@ -212,6 +214,10 @@ pub(crate) struct Arguments {
     #[arg(long, env, hide_env_values = true, value_parser = stop_point)]
     stop_at: Option<(StopPoint, usize)>,
 
+    /// Set by the agent for itself when it starts over.
+    #[arg(long, env = STARTED_OVER, hide = true, default_value = "0")]
+    started_over: u32,
+
     /// Log filter: a level, or levels by module (`info,kafka_gateway=debug`). Logs go to stderr.
     #[arg(long, env, hide_env_values = true, default_value = "info")]
     rust_log: String,
@@ -268,6 +274,8 @@ pub(crate) struct Settings {
     /// Prices of the object store.
     #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "for the feature metrics"))]
     pub(crate) prices: PriceTable,
+    /// How often in a row this process began anew after a fence; 0: it is a first start, which may fail.
+    pub(crate) started_over: u32,
     /// Checked log filter.
     pub(crate) log_filter: String,
 }
@@ -431,6 +439,7 @@ impl Settings {
             otlp_interval,
             metrics: said.metrics,
             prices,
+            started_over: said.started_over,
             log_filter: said.rust_log,
         })
     }

@@ -2,11 +2,10 @@
 //!
 //! `/health` says that the process serves, `/ready` whether it should get work and, if not, why, `/metrics` is the
 //! Prometheus text of what [`crate::telemetry`] collects. Every connection is bounded: how many there are, how long a
-//! request head may take and how large it may be; bodies are not read. It outlives the drain, so that an orchestrator
-//! sees 503 and the reason while the agent finishes.
+//! request head may take and how large it may be; bodies are not read. It begins before anything is opened and outlives
+//! the drain, so that an orchestrator sees 503 and the reason while the agent starts, tries to start over, or finishes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -17,6 +16,7 @@ use axum::routing::get;
 use broker::Broker;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -36,19 +36,33 @@ const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the endpoints answer from.
 pub(crate) struct Status {
-    broker: Broker,
     telemetry: Arc<Telemetry>,
-    draining: AtomicBool,
+    phase: Mutex<Phase>,
+}
+
+/// Who is asked whether the agent is ready.
+#[derive(Clone)]
+enum Phase {
+    /// Nobody: it is not, for this reason.
+    NotReady(String),
+    /// Its broker.
+    Started(Broker),
 }
 
 impl Status {
-    pub(crate) fn new(broker: Broker, telemetry: Arc<Telemetry>) -> Arc<Self> {
-        Arc::new(Self { broker, telemetry, draining: AtomicBool::new(false) })
+    /// Of an agent that starts.
+    pub(crate) fn new(telemetry: Arc<Telemetry>) -> Arc<Self> {
+        Arc::new(Self { telemetry, phase: Mutex::new(Phase::NotReady("starting".to_owned())) })
     }
 
-    /// From now on `/ready` says 503.
-    pub(crate) fn set_draining(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+    /// From now on `/ready` says what the broker says.
+    pub(crate) fn started(&self, broker: Broker) {
+        *self.phase.lock() = Phase::Started(broker);
+    }
+
+    /// From now on `/ready` says 503 and why.
+    pub(crate) fn not_ready(&self, why: String) {
+        *self.phase.lock() = Phase::NotReady(why);
     }
 }
 
@@ -98,10 +112,12 @@ async fn serve_connection(stream: TcpStream, router: Router) {
 }
 
 async fn ready(State(status): State<Arc<Status>>) -> Response {
-    if status.draining.load(Ordering::Relaxed) {
-        return not_ready("draining");
-    }
-    match tokio::time::timeout(READINESS_TIMEOUT, status.broker.readiness()).await {
+    let phase = status.phase.lock().clone();
+    let broker = match phase {
+        Phase::NotReady(why) => return not_ready(&why),
+        Phase::Started(broker) => broker,
+    };
+    match tokio::time::timeout(READINESS_TIMEOUT, broker.readiness()).await {
         Ok(Ok(())) => "READY".into_response(),
         Ok(Err(why)) => not_ready(&why),
         Err(_) => not_ready("the stores do not answer in time"),

@@ -1,9 +1,11 @@
 //! The agent: reads its settings, opens what they name, runs both front ends on one broker, and ends cleanly.
 //!
-//! The order of a start: settings (exit code 2) → ports → metadata → object store → broker (session, leases) → serve →
+//! The order of a start: settings (exit code 2) → ports → HTTP → metadata → object store → broker (session, leases) → serve →
 //! "ready". The order of an end: stop accepting → answers in flight → last flush, session closed → metadata closed →
 //! last metrics → exit 0. A crash between any two steps leaves nothing that the next start does not clear up: a
 //! session that is fenced by its successor, temporary files that are removed.
+//!
+//! A first start may fail. An agent that was fenced starts over in a new image of its process, and tries until it can.
 
 mod config;
 mod cost_report;
@@ -12,6 +14,7 @@ mod group_settings;
 #[cfg(feature = "metrics")]
 mod http;
 mod local_store;
+mod monitoring;
 mod object_store;
 mod remote_store;
 mod shutdown;
@@ -32,13 +35,12 @@ use metadata::{MetadataStore, PostgresOptions, PostgresStore, SqliteOptions, Sql
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-#[cfg(feature = "metrics")]
-use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Command, EXIT_BAD_SETTING, Invocation, MetadataSettings, Refusal, Settings};
+use crate::config::{Command, EXIT_BAD_SETTING, Invocation, MetadataSettings, Refusal, STARTED_OVER, Settings};
 use crate::front_ends::{Addresses, FrontEnds, Listeners};
+use crate::monitoring::Monitoring;
 use crate::shutdown::Signals;
 
 // With its feature `no_thp`: huge pages made 3 MB of an idle agent's heap resident as 22 MB.
@@ -47,6 +49,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Blocking tasks (a disk that hangs) get this long when everything else is done.
 const BLOCKING_TASKS_GRACE: Duration = Duration::from_secs(1);
+/// Pauses between attempts to start over.
+const START_OVER_PAUSE_MIN: Duration = Duration::from_millis(500);
+const START_OVER_PAUSE_MAX: Duration = Duration::from_secs(15);
 
 fn main() -> ExitCode {
     let settings = match Invocation::from_process() {
@@ -71,7 +76,7 @@ fn main() -> ExitCode {
     });
     match ended {
         Ok(Ended::Stopped) => ExitCode::SUCCESS,
-        Ok(Ended::Fenced) => start_over(),
+        Ok(Ended::StartsOver { times }) => start_over(times),
         Err(error) => {
             eprintln!("agent: {error:#}");
             ExitCode::FAILURE
@@ -113,15 +118,17 @@ fn print(command: Command) -> ExitCode {
 enum Ended {
     /// As a signal asked.
     Stopped,
-    /// Another agent took this one for dead.
-    Fenced,
+    /// Another agent took this one for dead: the process is to begin anew, for this time in a row.
+    StartsOver { times: u32 },
 }
 
-/// The process begins anew, as after a crash: whoever waits for an answer that nobody knows sees its connection end.
-fn start_over() -> ExitCode {
+/// The process begins anew, as after a crash: whoever waits for an answer that nobody knows sees its connection end, and nothing is
+/// left of an attempt to begin that failed.
+fn start_over(times: u32) -> ExitCode {
     use std::os::unix::process::CommandExt as _;
     let executable = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
-    let failed = std::process::Command::new(executable).args(std::env::args_os().skip(1)).exec();
+    let mut command = std::process::Command::new(executable);
+    let failed = command.args(std::env::args_os().skip(1)).env(STARTED_OVER, times.to_string()).exec();
     eprintln!("agent: fenced, and it could not start over: {failed}");
     ExitCode::FAILURE
 }
@@ -129,15 +136,36 @@ fn start_over() -> ExitCode {
 async fn run(settings: Settings) -> Result<Ended> {
     let begun = Instant::now();
     let mut signals = Signals::catch()?;
+    let monitoring = Monitoring::new(&settings)?;
     let agent = tokio::select! {
-        agent = Agent::start(&settings) => agent?,
+        agent = start(&settings, &monitoring) => agent?,
         signal = signals.next() => {
             tracing::info!(signal, "stopped before it was ready");
             return Ok(Ended::Stopped);
         }
     };
-    announce(&settings, &agent, begun.elapsed()).context("stdout")?;
-    agent.run(signals, settings.shutdown_timeout).await
+    let Some(agent) = agent else { return Ok(Ended::StartsOver { times: settings.started_over.saturating_add(1) }) };
+    let announced = announce(&settings, &agent, begun.elapsed());
+    // Whoever read it before this one started over may be gone.
+    if settings.started_over == 0 {
+        announced.context("stdout")?;
+    }
+    agent.run(monitoring, signals, settings.shutdown_timeout).await
+}
+
+/// Starts. `None` after a pause, if that failed in a process that started over: what runs already is not to end because the database
+/// or the store refuses it in that very moment.
+async fn start(settings: &Settings, monitoring: &Monitoring) -> Result<Option<Agent>> {
+    let error = match Agent::start(settings, monitoring).await {
+        Ok(agent) => return Ok(Some(agent)),
+        Err(error) if settings.started_over == 0 => return Err(error),
+        Err(error) => format!("{error:#}"),
+    };
+    let pause = START_OVER_PAUSE_MIN.saturating_mul(1 << (settings.started_over - 1).min(10)).min(START_OVER_PAUSE_MAX);
+    tracing::warn!(error, pause_seconds = pause.as_secs_f64(), "could not start over, trying again");
+    monitoring.not_ready(format!("starting over: {error}"));
+    tokio::time::sleep(pause).await;
+    Ok(None)
 }
 
 /// Everything that runs.
@@ -149,29 +177,16 @@ struct Agent {
     addresses: Addresses,
     store_location: String,
     front_ends: FrontEnds,
-    #[cfg(feature = "metrics")]
-    monitoring: Monitoring,
-}
-
-/// What outlives the drain, to tell about it.
-#[cfg(feature = "metrics")]
-struct Monitoring {
-    status: Arc<http::Status>,
-    telemetry: Arc<telemetry::Telemetry>,
-    stop_http: CancellationToken,
 }
 
 impl Agent {
-    async fn start(settings: &Settings) -> Result<Self> {
+    async fn start(settings: &Settings, monitoring: &Monitoring) -> Result<Self> {
         let listeners = Listeners::bind(settings).await?;
         let addresses = listeners.addresses(settings)?;
+        #[cfg(feature = "metrics")]
+        monitoring.serve(listeners.http);
         let metadata = Metadata::open(&settings.metadata).await?;
-        #[cfg(feature = "metrics")]
-        let telemetry = telemetry::Telemetry::start(settings)?;
-        #[cfg(feature = "metrics")]
-        let (metrics, metered) = (telemetry.metrics(), |service| telemetry.metered(service));
-        #[cfg(not(feature = "metrics"))]
-        let (metrics, metered) = (broker::Metrics::disabled(), std::convert::identity);
+        let metered = |service| monitoring.metered(service);
         let store = object_store::open(&settings.store, settings.metadata.is_of_one_agent(), metered).await?;
         let seed = OsRng.try_next_u64().context("random seed")?;
         let broker = BrokerSettings {
@@ -179,25 +194,18 @@ impl Agent {
             grpc_address: addresses.grpc_advertised.clone(),
             ..settings.broker.clone()
         };
-        let broker = Broker::start(broker, metadata.store(), store.operator, Arc::new(metrics), seed).await?;
+        let broker =
+            Broker::start(broker, metadata.store(), store.operator, Arc::new(monitoring.metrics()), seed).await?;
         let stop_watching = CancellationToken::new();
         tokio::spawn(grpc_gateway::watch_peers(broker.clone(), stop_watching.clone()));
         let patience = shutdown::phases(settings.shutdown_timeout).0;
         let front_ends = FrontEnds::serve(listeners.kafka, listeners.grpc, &broker, patience);
-        Ok(Self {
-            #[cfg(feature = "metrics")]
-            monitoring: Monitoring::serve(listeners.http, broker.clone(), telemetry),
-            broker,
-            metadata,
-            stop_watching,
-            addresses,
-            store_location: store.location,
-            front_ends,
-        })
+        monitoring.started(broker.clone());
+        Ok(Self { broker, metadata, stop_watching, addresses, store_location: store.location, front_ends })
     }
 
     /// Runs until a signal, a fence or a front end that failed; then ends in order.
-    async fn run(mut self, mut signals: Signals, bound: Duration) -> Result<Ended> {
+    async fn run(mut self, monitoring: Monitoring, mut signals: Signals, bound: Duration) -> Result<Ended> {
         let signal = tokio::select! {
             signal = signals.next() => signal,
             () = self.broker.fenced() => {
@@ -205,14 +213,13 @@ impl Agent {
                     bail!("another process runs with this AGENT_ID and fenced this one's session; give each its own");
                 }
                 tracing::error!("this agent was taken for dead and its session fenced; what was acked is safe. Starting over");
-                return Ok(Ended::Fenced);
+                return Ok(Ended::StartsOver { times: 1 });
             }
             error = self.front_ends.failed() => return Err(error),
         };
         tracing::info!(signal, bound_seconds = bound.as_secs_f64(), "draining");
         signals.next_one_exits();
-        #[cfg(feature = "metrics")]
-        self.monitoring.status.set_draining();
+        monitoring.not_ready("draining");
         let begun = Instant::now();
         self.stop_watching.cancel();
         let (for_front_ends, _) = shutdown::phases(bound);
@@ -223,8 +230,7 @@ impl Agent {
             self.metadata.close().await;
         });
         let flushed = flushed.await.is_ok();
-        #[cfg(feature = "metrics")]
-        self.monitoring.finish(begun + bound).await;
+        monitoring.finish(begun + bound).await;
         if !flushed {
             bail!("the last flush or the session's end did not finish within {bound:?}; nothing acked is lost");
         }
@@ -233,23 +239,6 @@ impl Agent {
         }
         tracing::info!(seconds = begun.elapsed().as_secs_f64(), "drained");
         Ok(Ended::Stopped)
-    }
-}
-
-#[cfg(feature = "metrics")]
-impl Monitoring {
-    fn serve(listener: TcpListener, broker: Broker, telemetry: Arc<telemetry::Telemetry>) -> Self {
-        let status = http::Status::new(broker, Arc::clone(&telemetry));
-        let stop_http = CancellationToken::new();
-        tokio::spawn(http::serve(listener, Arc::clone(&status), stop_http.clone()));
-        Self { status, telemetry, stop_http }
-    }
-
-    async fn finish(self, deadline: Instant) {
-        if timeout_at(deadline, self.telemetry.finish()).await.is_err() {
-            tracing::warn!("no time was left to push the last metrics");
-        }
-        self.stop_http.cancel();
     }
 }
 

@@ -6,11 +6,13 @@ use std::path::Path;
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
+use metadata::conformance::fixture::registration;
+use metadata::{PostgresOptions, PostgresStore, Sessions as _};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::time::{sleep, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -83,13 +85,33 @@ impl Ready {
 }
 
 async fn get(address: SocketAddr, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    try_get(address, path).await.unwrap()
+}
+
+async fn try_get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
-    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap()?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    Ok((head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned()))
+}
+
+/// Asks `/ready` until it says this; it may be away in between.
+async fn until_ready_says(address: SocketAddr, status: u16, contains: &str) {
+    let asking = async {
+        while !try_get(address, "/ready").await.is_ok_and(|(found, body)| found == status && body.contains(contains)) {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, asking).await.unwrap();
+}
+
+/// Hardly anybody else takes it before the agent does.
+async fn free_port() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap().port().to_string()
 }
 
 #[tokio::test]
@@ -263,4 +285,67 @@ async fn an_empty_database_on_a_store_with_data_is_refused() {
     let mut command = local_agent(folder.path());
     command.env("METADATA_STORE", "elsewhere.db");
     assert_refused(&output(command).await, 1, "refusing to start");
+}
+
+/// A database server that ends when this does, and its URL.
+async fn postgres() -> (String, ChildStdin) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/throw-away-postgres.sh");
+    let mut server = Command::new(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let url = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
+    (url.expect("no server: scripts/setup.sh installs what it needs"), server.stdin.take().unwrap())
+}
+
+/// Fences the only agent there is, as a peer does that takes it for dead.
+async fn fence(database: &str) {
+    let options = PostgresOptions { new_cluster_id: uuid::Uuid::nil(), session_url: None };
+    let store = PostgresStore::open(database, options).await.unwrap();
+    let peer = store.open_session(&registration("peer")).await.unwrap().session;
+    loop {
+        let agents = store.list_agents().await.unwrap();
+        let agent = agents.iter().find(|agent| agent.session != peer).unwrap();
+        if store.fence_session(peer, agent.session, agent.renewals).await.unwrap() {
+            break;
+        }
+    }
+    store.close_session(peer).await.unwrap();
+    store.close().await;
+}
+
+#[cfg(feature = "metrics")]
+#[tokio::test]
+async fn a_fenced_agent_whose_store_refuses_it_tries_until_it_can_start_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, aside) = (folder.path().join("store"), folder.path().join("aside"));
+    let (database, _server) = postgres().await;
+    let mut command = local_agent(folder.path());
+    command.env("METADATA_STORE", &database).env("STREAMHOUSE_STORE", format!("file://{}", store.display()));
+    command.env("AGENT_ID", "a").env("LEASE_DURATION", "3").env("METRICS_PORT", free_port().await);
+    let agent = Ready::start(command).await;
+    let http = agent.address("http");
+    std::fs::rename(&store, &aside).unwrap();
+    std::fs::write(&store, b"").unwrap();
+    fence(&database).await;
+    until_ready_says(http, 503, "starting over: object store").await;
+    assert_eq!(get(http, "/health").await.0, 200);
+    std::fs::remove_file(&store).unwrap();
+    std::fs::rename(&aside, &store).unwrap();
+    until_ready_says(http, 200, "READY").await;
+    agent.signal(Signal::TERM);
+    assert!(agent.ended().await.success());
+}
+
+#[cfg(feature = "metrics")]
+#[tokio::test]
+async fn an_agent_that_waits_for_its_database_to_start_over_ends_when_it_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), b"").unwrap();
+    let mut command = local_agent(folder.path());
+    let port = free_port().await;
+    command.env("METADATA_STORE", folder.path().join("file/metadata.db")).env("METRICS_PORT", &port);
+    let mut child = command.env("STARTED_OVER", "3").stdout(Stdio::null()).spawn().unwrap();
+    let http = format!("127.0.0.1:{port}").parse().unwrap();
+    until_ready_says(http, 503, "starting over: ").await;
+    kill_process(Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap(), Signal::TERM).unwrap();
+    assert!(timeout(PATIENCE, child.wait()).await.unwrap().unwrap().success());
 }

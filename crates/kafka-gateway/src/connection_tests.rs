@@ -45,6 +45,30 @@ async fn a_client_that_takes_nothing_is_given_up_sooner_while_others_wait_for_it
     }
 }
 
+/// Takes so many bytes a second of an answer of 1 MiB, for ten minutes at most; whether all of it was written, or `None` if it still is.
+async fn taken_at(bytes_per_second: usize, is_short: bool) -> Option<bool> {
+    let (ours, mut theirs) = tokio::io::duplex(16);
+    let taking = tokio::spawn(async move {
+        let mut taken = vec![0; bytes_per_second];
+        while tokio::io::AsyncReadExt::read_exact(&mut theirs, &mut taken).await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let mut outbox = Outbox::new(ours, WRITE_STALL_MAX, move || is_short);
+    outbox.push(vec![Bytes::from_static(&[7; 1 << 20])]);
+    let written = tokio::time::timeout(Duration::from_secs(600), outbox.flush()).await;
+    taking.abort();
+    written.ok().map(|written| written.is_ok())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_a_byte_now_and_then_is_one_that_takes_nothing_while_others_wait_for_its_memory() {
+    assert_eq!(taken_at(1, true).await, Some(false), "a byte a second");
+    assert_eq!(taken_at(8 << 10, true).await, Some(false), "8 KiB/s");
+    assert_eq!(taken_at(32 << 10, true).await, Some(true), "a slow link");
+    assert_eq!(taken_at(1, false).await, None, "nobody waits");
+}
+
 #[tokio::test]
 async fn a_piece_is_let_go_when_it_is_written_and_not_when_all_are() {
     let piece = std::sync::Arc::new([7_u8; 64 * 1024]);

@@ -4,7 +4,9 @@
 //! - Each growth is taken from the memory budget before it is allocated. Who holds half a frame waits for more at
 //!   most [`GROWTH_WAIT_MAX`], so half-read frames cannot starve each other for ever; who holds nothing waits as
 //!   long as it takes: that is the back-pressure producers feel.
-//! - A frame that has begun must end within [`FRAME_TIME`] and a second for each [`FRAME_BYTES_PER_SECOND_MIN`].
+//! - A frame that has begun must come at [`FRAME_BYTES_PER_SECOND_MIN`], and may be [`FRAME_GRACE`] behind that at any time. So a frame
+//!   of a slow but steady link has all the time it needs, and a stop or a trickle of bytes has the grace, whatever was said of its
+//!   length. Waiting for memory is not counted.
 
 use std::time::Duration;
 
@@ -21,9 +23,9 @@ const FIRST_ALLOCATION: usize = 64 * 1024;
 const EARNED_ALLOCATION_MAX: usize = 4 * 1024 * 1024;
 /// How long a half-read frame waits for memory.
 const GROWTH_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Time for any frame.
-const FRAME_TIME: Duration = Duration::from_secs(60);
-/// Slowest rate at which a large frame may come.
+/// How far a frame may be behind the slowest rate: twice as long as clients wait for an answer (Kafka's `request.timeout.ms`).
+const FRAME_GRACE: Duration = Duration::from_secs(60);
+/// Slowest rate at which frames may come.
 const FRAME_BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 /// Small requests are read through a buffer of this size, so that each costs no call of its own.
 const READ_BUFFER: usize = 4 * 1024;
@@ -89,33 +91,41 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads the frame that has begun.
     pub(crate) async fn read(&mut self) -> Result<Frame, FrameError> {
         let mut length = [0; 4];
-        timeout(FRAME_TIME, self.stream.read_exact(&mut length))
+        timeout(FRAME_GRACE, self.stream.read_exact(&mut length))
             .await
             .map_err(|_| FrameError::Slow)?
             .map_err(half_frame)?;
         let bytes = frame_bytes(length)?;
         let mut allocated = bytes.min(self.largest.clamp(FIRST_ALLOCATION, EARNED_ALLOCATION_MAX));
         let mut permit = self.budget.acquire(allocated).await;
-        let deadline = Instant::now() + FRAME_TIME + Duration::from_secs(bytes as u64 / FRAME_BYTES_PER_SECOND_MIN);
+        let mut deadline = Instant::now() + FRAME_GRACE;
         let mut frame = Vec::with_capacity(allocated);
         while frame.len() < bytes {
             if frame.len() == allocated {
                 let growth = allocated.min(bytes - allocated);
+                let waiting = Instant::now();
                 let more = timeout(GROWTH_WAIT_MAX, self.budget.acquire(growth)).await;
                 permit.merge(more.map_err(|_| FrameError::Memory)?);
+                deadline += waiting.elapsed();
                 frame.reserve_exact(growth);
                 allocated += growth;
             }
             let free = allocated - frame.len();
             let mut room = (&mut frame).limit(free);
             let read = timeout_at(deadline, self.stream.read_buf(&mut room)).await;
-            if read.map_err(|_| FrameError::Slow)?? == 0 {
-                return Err(FrameError::HalfFrame);
+            match read.map_err(|_| FrameError::Slow)?? {
+                0 => return Err(FrameError::HalfFrame),
+                read => deadline = (deadline + time_of(read)).min(Instant::now() + FRAME_GRACE),
             }
         }
         self.largest = self.largest.max(bytes);
         Ok(Frame { bytes: Bytes::from(frame), permit })
     }
+}
+
+/// How long so many bytes may take.
+fn time_of(bytes: usize) -> Duration {
+    Duration::from_nanos(bytes as u64 * 1_000_000_000 / FRAME_BYTES_PER_SECOND_MIN)
 }
 
 fn half_frame(error: std::io::Error) -> FrameError {

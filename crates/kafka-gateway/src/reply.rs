@@ -10,7 +10,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::{Encodable, HeaderVersion};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Pieces below this are copied together, others are written as they are.
 const COPIED_BELOW: usize = 16 * 1024;
@@ -79,8 +79,44 @@ pub(crate) struct Outbox<W> {
     is_short: Box<dyn Fn() -> bool + Send>,
 }
 
-/// How long a peer may take nothing while others wait for memory.
-const STALL_MAX_IF_SHORT: Duration = Duration::from_secs(5);
+/// What a peer takes of its answers is looked at in windows of this length.
+const WINDOW: Duration = Duration::from_secs(5);
+/// What it must take in each while others wait for memory: 16 KiB/s. A byte now and then holds an answer as nothing does.
+const TAKEN_MIN_IF_SHORT: usize = 80 * 1024;
+
+/// How a peer takes its answers.
+struct Taking {
+    window_ends: Instant,
+    /// In this window.
+    taken: usize,
+    /// When it took something last.
+    last: Instant,
+}
+
+impl Taking {
+    fn begins() -> Self {
+        let now = Instant::now();
+        Self { window_ends: now + WINDOW, taken: 0, last: now }
+    }
+
+    fn takes(&mut self, bytes: usize) {
+        if bytes > 0 {
+            self.taken += bytes;
+            self.last = Instant::now();
+        }
+    }
+
+    /// At the end of a window: whether the peer took too little for too long.
+    fn is_given_up(&mut self, stall_max: Duration, is_short: impl Fn() -> bool) -> bool {
+        let now = Instant::now();
+        if now < self.window_ends {
+            return false;
+        }
+        let few = std::mem::take(&mut self.taken) < TAKEN_MIN_IF_SHORT;
+        self.window_ends = now + WINDOW;
+        now - self.last >= stall_max || few && is_short()
+    }
+}
 
 impl<W: AsyncWrite + Unpin> Outbox<W> {
     pub(crate) fn new(stream: W, stall_max: Duration, is_short: impl Fn() -> bool + Send + 'static) -> Self {
@@ -105,26 +141,19 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
         }
     }
 
-    /// Writes everything; an error also when the peer takes nothing for `stall_max`, or for less while memory is short.
+    /// Writes everything; an error also when the peer takes nothing for `stall_max`, or little for less while memory is short.
     pub(crate) async fn flush(&mut self) -> std::io::Result<()> {
         self.end_small();
-        let mut first = 0;
+        let (mut first, mut taking) = (0, Taking::begins());
         while first < self.pieces.len() {
             let last = self.pieces.len().min(first + SLICES_MAX);
             let slices: Vec<IoSlice<'_>> = self.pieces[first..last].iter().map(|piece| IoSlice::new(piece)).collect();
-            let mut stalled = Duration::ZERO;
-            let mut written = loop {
-                if let Ok(written) = timeout(STALL_MAX_IF_SHORT, self.stream.write_vectored(&slices)).await {
-                    break written?;
-                }
-                stalled += STALL_MAX_IF_SHORT;
-                if stalled >= self.stall_max || (self.is_short)() {
-                    return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the peer takes no answers"));
-                }
-            };
-            if written == 0 {
+            let written = timeout_at(taking.window_ends, self.stream.write_vectored(&slices)).await;
+            if matches!(written, Ok(Ok(0))) {
                 return Err(std::io::ErrorKind::WriteZero.into());
             }
+            let mut written = written.unwrap_or(Ok(0))?;
+            taking.takes(written);
             while written > 0 {
                 let piece = &mut self.pieces[first];
                 let taken = written.min(piece.len());
@@ -135,6 +164,9 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
                     *piece = Bytes::new();
                     first += 1;
                 }
+            }
+            if first < self.pieces.len() && taking.is_given_up(self.stall_max, &self.is_short) {
+                return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the peer takes no answers"));
             }
         }
         self.pieces.clear();

@@ -60,6 +60,8 @@ pub enum RangeOutcome {
     NotLeader,
     /// Definitely not, and never: `next_offset` is not the range's base offset.
     OffsetMismatch,
+    /// Definitely not by this call, and never after: the slot of its segment, or its key, is taken.
+    SlotTaken,
 }
 
 /// Outcomes in the order of the request: per segment, per range.
@@ -176,7 +178,7 @@ pub trait Segments: Send + Sync + 'static {
     /// happened). Each range is a compare-and-set on its partition's row (session, leader epoch, `next_offset`, not
     /// deleted); one that fails is rejected alone. A segment whose ranges were all rejected still gets its row, retired (so
     /// that its object is garbage with a name). A segment whose slot is taken, by a tombstone or by whatever: all its ranges
-    /// are `OffsetMismatch`. Within a call a later segment sees the effects of an earlier one. Durable when it returns.
+    /// are `SlotTaken`. Within a call a later segment sees the effects of an earlier one. Durable when it returns.
     async fn commit_segments(
         &self,
         session: SessionId,

@@ -4,7 +4,7 @@
 
 #![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "a measurement for people to read")]
 
-#[path = "../tests/samples/mod.rs"]
+#[path = "../tests/encoding/samples.rs"]
 mod samples;
 
 use std::time::Duration;

@@ -43,6 +43,13 @@ struct SegmentOutcome {
     ranges: Vec<RangeOutcome>,
 }
 
+impl SegmentOutcome {
+    /// As a commit that happened tells. A place that was taken is a tombstone's: garbage collection took the object for an orphan.
+    fn of(ranges: Vec<RangeOutcome>) -> Self {
+        Self { committed: !ranges.contains(&RangeOutcome::SlotTaken), ranges }
+    }
+}
+
 impl Lane {
     /// Takes uploads in order until the gatherer is done.
     pub(super) async fn commit_in_order(self: Arc<Self>, mut uploads: mpsc::Receiver<Upload>) {
@@ -148,8 +155,7 @@ impl Lane {
         loop {
             match self.metadata.commit_segments(session, commits).await {
                 Ok(CommitOutcome { segments }) => {
-                    let committed = |ranges| SegmentOutcome { committed: true, ranges };
-                    return Decision::Settled(segments.into_iter().map(committed).collect());
+                    return Decision::Settled(segments.into_iter().map(SegmentOutcome::of).collect());
                 }
                 Err(StoreError::Fenced) => return Decision::Fenced,
                 Err(StoreError::Unknown(error)) => {
@@ -201,15 +207,17 @@ impl Lane {
         self.pass(StopPoint::AfterCommit);
         for ((segment, commit), settled) in segments.iter().zip(commits).zip(outcomes) {
             if !settled.committed {
-                tracing::error!(object = %segment.object_key, "segment definitely not committed; its batches were not written");
+                tracing::warn!(object = %segment.object_key, "segment definitely not committed; its batches were not written");
                 segment.ranges.iter().for_each(|range| self.fail(range));
                 continue;
             }
             for ((range, committed), outcome) in segment.ranges.iter().zip(&commit.ranges).zip(&settled.ranges) {
                 match outcome {
                     RangeOutcome::Accepted => self.publish_range(segment, range, committed),
+                    // It has failed already, with a segment of the same commit: its offsets were to come after that one's.
+                    _ if !range.is_in_line() => {}
                     RangeOutcome::TopicDeleted => self.reject(range, &AppendError::UnknownTopic),
-                    RangeOutcome::NotLeader | RangeOutcome::OffsetMismatch => {
+                    RangeOutcome::NotLeader | RangeOutcome::OffsetMismatch | RangeOutcome::SlotTaken => {
                         tracing::error!(partition = ?range.meta.key, ?outcome, "a range was rejected; its batches were not written");
                         self.reject(range, &AppendError::NotLeader);
                     }
@@ -246,15 +254,12 @@ impl Lane {
 
     /// A tombstone has the segment's place: what is in memory goes back to what is committed, the lease is not in doubt.
     fn fail(&self, range: &PlannedRange) {
-        if range.partition.state.lock().generation() == range.generation {
+        if range.is_in_line() {
             self.pool.fail(&range.partition, &AppendError::NotLeader);
         }
     }
 
     fn reject(&self, range: &PlannedRange, error: &AppendError) {
-        if range.partition.state.lock().generation() != range.generation {
-            return;
-        }
         // What is in memory no longer matches the truth: drop it, and read it anew with the next acquisition.
         self.pool.abandon(range.meta.key, error);
         self.status.request_acquisition();

@@ -46,6 +46,13 @@ pub(crate) struct PlannedRange {
     pub(crate) meta: RangeMeta,
 }
 
+impl PlannedRange {
+    /// Whether its partition's line did not fail since it was gathered.
+    pub(crate) fn is_in_line(&self) -> bool {
+        self.partition.state.lock().generation() == self.generation
+    }
+}
+
 /// A segment on its way.
 #[derive(Debug)]
 pub(crate) struct PlannedSegment {
@@ -152,7 +159,7 @@ impl OpenSegment {
 impl PlannedSegment {
     /// Leaves out ranges whose partition failed since they were gathered; they were answered then.
     pub(crate) fn drop_failed_ranges(&mut self) {
-        self.ranges.retain(|range| range.partition.state.lock().generation() == range.generation);
+        self.ranges.retain(PlannedRange::is_in_line);
     }
 
     /// Whose bytes it holds. Topics repeat, unless their partitions were gathered one after the other.

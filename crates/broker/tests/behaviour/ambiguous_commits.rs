@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use broker::AppendError;
-use metadata::FailPoint;
+use metadata::conformance::fixture::found;
+use metadata::{Claim, FailPoint, Segments as _};
 
 use crate::rig::{Rig, append, append_until_acked, create, place, read_all};
 
@@ -98,6 +99,38 @@ async fn a_whole_pipeline_shares_the_fate_of_a_dropped_commit_and_is_retried_in_
         assert_eq!((appended.base_offset, appended.duplicate), (i64::try_from(sequence).expect("small"), false));
     }
     assert_eq!(read_all(&broker, &topic, 0).await.into_values().collect::<Vec<_>>(), [100, 101, 102, 103, 104, 105]);
+}
+
+/// Its tombstone is found by the commit of two segments; the second one's offsets were to follow the first one's.
+#[tokio::test(start_paused = true)]
+async fn a_segment_that_was_collected_before_its_commit_costs_its_line_and_not_the_lease() {
+    let rig = Rig::new();
+    let broker = rig.start().await;
+    let topic = create(&broker, "t", 1).await;
+    append(&broker, &topic, 1, Some((5, 0, 0))).await.expect("acked");
+    let epoch = broker.partitions(&topic)[0].leader_epoch;
+    rig.gate.hold_writes();
+    let mut pipeline = Vec::new();
+    for sequence in 1..=2 {
+        let value = u64::try_from(sequence + 1).expect("small");
+        pipeline.push(place(&broker, &topic, value, Some((5, 0, sequence))).await);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let claims = rig.metadata.claim_objects(broker.session(), &[found(broker.session(), 1)]).await.expect("claimed");
+    assert_eq!(claims, [Claim::Garbage]);
+    rig.gate.open_wide();
+    for pending in pipeline {
+        let refused = pending.acked().await;
+        assert!(matches!(refused, Err(AppendError::NotLeader)), "{refused:?}");
+    }
+    // At once: what is led is not in doubt.
+    for sequence in 1..=2 {
+        let value = u64::try_from(sequence + 1).expect("small");
+        let appended = append(&broker, &topic, value, Some((5, 0, sequence))).await.expect("acked");
+        assert_eq!((appended.base_offset, appended.duplicate), (i64::from(sequence), false));
+    }
+    assert_eq!(broker.partitions(&topic)[0].leader_epoch, epoch);
+    assert_eq!(read_all(&broker, &topic, 0).await.into_values().collect::<Vec<_>>(), [1, 2, 3]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! The harness shows that it can see: each seeded bug is caught within its budget, and without it the same seeds are clean.
 //!
-//! The tenth, of the connections to PostgreSQL, is caught by metadata/tests/seeded_bug.rs.
+//! The tenth, of the connections to PostgreSQL, is caught by metadata/tests/stores/seeded_bug.rs.
 
 use std::collections::BTreeSet;
 

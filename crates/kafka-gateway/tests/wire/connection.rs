@@ -77,6 +77,44 @@ async fn half_a_frame_and_then_silence_is_closed_in_time() {
     assert!(honest.works().await);
 }
 
+/// Whatever was said of the frame's length, and however fast it began.
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_comes_to_a_trickle_is_closed_in_time() {
+    let server = Server::start().await;
+    let mut honest = server.connect();
+    for at_once in [8, 20 << 20] {
+        let mut client = server.connect();
+        client.stream.write_i32(100 << 20).await.unwrap();
+        client.stream.write_all(&vec![0; at_once]).await.unwrap();
+        let began = Instant::now();
+        let (mut reader, mut writer) = tokio::io::split(client.stream);
+        let trickle = async {
+            while writer.write_all(&[0]).await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+            }
+        };
+        tokio::join!(trickle, async { assert!(reader.read_u8().await.is_err(), "closed") });
+        assert!((Duration::from_secs(55)..Duration::from_secs(70)).contains(&began.elapsed()), "{:?}", began.elapsed());
+        assert!(honest.works().await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_frame_of_a_slow_link_has_the_time_it_needs() {
+    let (_server, mut client, id) = Server::with_topic("t").await;
+    let value = "x".repeat(16 << 20);
+    let request = frame(13, 9, &produce("", id, &[(0, Some(batch(&[&value])))]));
+    let began = Instant::now();
+    // 70 KiB/s, with a break of half a minute.
+    for (second, part) in request.chunks(70 << 10).enumerate() {
+        client.stream.write_all(part).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(if second == 100 { 30 } else { 1 })).await;
+    }
+    assert!(began.elapsed() > Duration::from_secs(240), "much longer than the grace");
+    let response = decode::<ProduceRequest>(13, 9, client.next_frame().await.unwrap());
+    assert_eq!(response.responses[0].partition_responses[0].error_code, 10, "too large for the topic, and served");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_outlives_ten_minutes() {
     let server = Server::start().await;

@@ -5,7 +5,7 @@ use segment::{OrganizationId, PartitionKey};
 use super::fixture::{acquire, commit, create, key, leased, new_topic, open, range, segment, topic_id};
 use crate::{
     LastSegment, MetadataStore, NewTopic,
-    RangeOutcome::{Accepted, NotLeader, OffsetMismatch, TopicDeleted},
+    RangeOutcome::{Accepted, NotLeader, OffsetMismatch, SlotTaken, TopicDeleted},
     RangeRow, SegmentCommit, StoreError,
 };
 
@@ -124,8 +124,8 @@ pub async fn the_same_segment_twice_commits_once(store: &dyn MetadataStore) {
     let session = leased(store, 1).await;
     let ranges = vec![range(key(1, 0), 0, 0, 10)];
     assert_eq!(commit(store, session, 0, ranges.clone()).await, [Accepted]);
-    assert_eq!(commit(store, session, 0, ranges).await, [OffsetMismatch]);
-    assert_eq!(commit(store, session, 0, vec![range(key(1, 0), 0, 10, 11)]).await, [OffsetMismatch]);
+    assert_eq!(commit(store, session, 0, ranges).await, [SlotTaken]);
+    assert_eq!(commit(store, session, 0, vec![range(key(1, 0), 0, 10, 11)]).await, [SlotTaken]);
     assert_eq!(store.ranges_from(key(1, 0), 0, 10).await.expect("read").len(), 1);
 }
 

@@ -16,7 +16,7 @@ pub async fn an_orphan_is_claimed_for_ever(store: &dyn MetadataStore) {
         assert_eq!(store.claim_objects(collector, &[found(session, 0)]).await.expect("claimed"), [Claim::Garbage]);
     }
     let late = store.commit_segments(session, &[segment(session, 0, vec![range(key(1, 0), 0, 0, 1)])]).await;
-    assert_eq!(late.expect("commits").segments, [[RangeOutcome::OffsetMismatch]]);
+    assert_eq!(late.expect("commits").segments, [[RangeOutcome::SlotTaken]]);
     let resolved = store.resolve_commit(session, &[reference(session, 0)]).await.expect("resolved");
     assert_eq!(resolved, [Resolution::Failed]);
     assert_eq!(commit(store, session, 1, vec![range(key(1, 0), 0, 0, 1)]).await, [RangeOutcome::Accepted]);

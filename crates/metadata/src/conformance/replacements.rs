@@ -109,10 +109,7 @@ pub async fn ranges_take_the_place_of_others(store: &dyn MetadataStore) {
     let claims = store.claim_objects(session, &[found(session, sequence(0)), found(session, 0)]).await;
     assert_eq!(claims.expect("claimed"), [Claim::Referenced, Claim::Retired]);
     assert_eq!(commit(store, session, 4, vec![range(key(1, 0), 0, 40, 50)]).await, [Accepted]);
-    assert_eq!(
-        commit(store, session, 0, vec![range(key(1, 0), 0, 50, 60)]).await,
-        [crate::RangeOutcome::OffsetMismatch]
-    );
+    assert_eq!(commit(store, session, 0, vec![range(key(1, 0), 0, 50, 60)]).await, [crate::RangeOutcome::SlotTaken]);
 }
 
 /// And what was rewritten can be rewritten again.

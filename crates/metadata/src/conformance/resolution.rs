@@ -3,17 +3,17 @@
 use super::fixture::{commit, key, leased, object_key, range, reference, segment};
 use crate::{
     CommittedRange, MetadataStore,
-    RangeOutcome::{Accepted, OffsetMismatch},
+    RangeOutcome::{Accepted, SlotTaken},
     Resolution, SegmentCommit, StoreError,
 };
 
-/// The tombstone is in its way: `OffsetMismatch` for every range.
+/// The tombstone is in its way: `SlotTaken` for every range.
 pub async fn a_segment_that_never_came_is_failed_and_never_commits(store: &dyn MetadataStore) {
     let session = leased(store, 2).await;
     let resolved = store.resolve_commit(session, &[reference(session, 0)]).await.expect("resolved");
     assert_eq!(resolved, [Resolution::Failed]);
     let ranges = vec![range(key(1, 0), 0, 0, 10), range(key(1, 1), 0, 0, 10)];
-    assert_eq!(commit(store, session, 0, ranges).await, [OffsetMismatch, OffsetMismatch]);
+    assert_eq!(commit(store, session, 0, ranges).await, [SlotTaken, SlotTaken]);
     assert!(store.ranges_from(key(1, 0), 0, 10).await.expect("read").is_empty());
     assert_eq!(commit(store, session, 1, vec![range(key(1, 0), 0, 0, 10)]).await, [Accepted]);
 }
@@ -82,5 +82,5 @@ pub async fn a_slot_taken_by_another_object_is_a_failure(store: &dyn MetadataSto
     assert_eq!(resolved, [Resolution::Failed]);
     let again = SegmentCommit { object_key: second.object_key, ..segment(session, 0, vec![range(key(1, 0), 0, 3, 4)]) };
     let outcome = store.commit_segments(session, &[again]).await.expect("answers");
-    assert_eq!(outcome.segments, [[OffsetMismatch]]);
+    assert_eq!(outcome.segments, [[SlotTaken]]);
 }

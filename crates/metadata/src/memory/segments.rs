@@ -156,7 +156,7 @@ impl State {
     fn commit_segment(&mut self, session: SessionId, segment: &SegmentCommit, now: TimestampMs) -> Vec<RangeOutcome> {
         let slot = (session, segment.lane_sequence, segment.organization);
         if !self.take_slot(slot, &segment.object_key, Kind::Committed, now) {
-            return vec![RangeOutcome::OffsetMismatch; segment.ranges.len()];
+            return vec![RangeOutcome::SlotTaken; segment.ranges.len()];
         }
         let outcomes: Vec<_> = segment.ranges.iter().map(|range| self.commit_range(slot, segment, range)).collect();
         if !outcomes.contains(&RangeOutcome::Accepted) {

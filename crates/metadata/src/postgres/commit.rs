@@ -147,6 +147,7 @@ fn outcomes(rows: &[PgRow], ranges: usize) -> Result<Committed, StoreError> {
     }
     let outcome = |row: &PgRow| {
         Ok(match column::<i32>(row, 1)? {
+            -1 => RangeOutcome::SlotTaken,
             0 => RangeOutcome::Accepted,
             1 => RangeOutcome::TopicDeleted,
             2 => RangeOutcome::NotLeader,

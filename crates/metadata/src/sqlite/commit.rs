@@ -64,7 +64,7 @@ fn commit_segment(
     let now = database_clock();
     let slot = params![session, lane_sequence, organization.0, object_key, object_bytes, now];
     if execute(connection, TAKE_SLOT, slot)? == 0 {
-        return Ok(vec![RangeOutcome::OffsetMismatch; ranges.len()]);
+        return Ok(vec![RangeOutcome::SlotTaken; ranges.len()]);
     }
     let mut statements = RangeStatements {
         compare_and_set: prepare(connection, COMPARE_AND_SET)?,

@@ -1,7 +1,7 @@
 //! What only a shared database can get wrong: transactions that meet, connections that end, several agents at once.
 //!
 //! A transaction that is to be met half-way is held open on a connection of the test's own. The stores get to the database
-//! by the way that the test binary says.
+//! by the way that the module says which these tests are part of.
 
 mod coordinators;
 
@@ -24,10 +24,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::{
-    WAY,
-    postgres_server::{self, Way, by},
-};
+use super::WAY;
+use crate::postgres_server::{self, Way, by};
 
 /// Long enough for a statement that does not wait, short for one that does.
 const SOON: Duration = Duration::from_millis(300);
@@ -199,7 +197,7 @@ async fn a_commit_waits_for_a_tombstone_and_then_does_nothing() {
     let mut commit = committing(&store, session);
     assert_waits(&mut commit).await;
     run(&mut beside, "COMMIT").await;
-    assert_eq!(commit.await.expect("ends").expect("answers").segments, [[RangeOutcome::OffsetMismatch]]);
+    assert_eq!(commit.await.expect("ends").expect("answers").segments, [[RangeOutcome::SlotTaken]]);
     assert!(store.ranges_from(key(1, 0), 0, 9).await.expect("read").is_empty());
 }
 
@@ -232,7 +230,7 @@ async fn a_resolution_waits_for_a_commit_that_is_still_under_way() {
 #[tokio::test]
 async fn another_agents_changes_are_heard_of() {
     if WAY == Way::Pooled {
-        return; // LISTEN needs a session: tests/pgbouncer.rs
+        return; // LISTEN needs a session: pgbouncer.rs
     }
     let (first, url, _) = rig().await;
     let second = postgres_server::open(&by(WAY, &url)).await;

@@ -2,11 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a sample that cannot be read fails its test")]
 
-mod samples;
-
 use bytes::Bytes;
-use samples::{data_identity, partition, sample_data_segment};
 use segment::{Footer, FormatError, ObjectKey, ObjectPurpose, verify_range};
+
+use crate::samples::{data_identity, partition, sample_data_segment};
 
 fn object() -> Bytes {
     sample_data_segment().chunks.concat().into()
@@ -26,7 +25,7 @@ fn footer_of(object: &Bytes) -> Vec<u8> {
 
 #[test]
 fn the_segment_is_the_golden_one() {
-    assert_eq!(object(), &include_bytes!("golden/segment-v2.bin")[..]);
+    assert_eq!(object(), &include_bytes!("../golden/segment-v2.bin")[..]);
 }
 
 #[test]
@@ -57,8 +56,8 @@ fn a_segment_tells_all_about_itself() {
 fn what_is_taken_in_between_and_the_rest_are_the_object() {
     let mut builder = segment::DataBuilder::new(data_identity());
     let mut taken = Vec::new();
-    let batch = samples::plain_batch(1, 1, None);
-    let header = samples::header_of(&batch);
+    let batch = crate::samples::plain_batch(1, 1, None);
+    let header = crate::samples::header_of(&batch);
     builder.begin_range(partition(1, 0), 0, 0);
     builder.push(&header, batch.clone());
     assert_eq!(builder.range_bytes(), u64::try_from(batch.len()).unwrap());

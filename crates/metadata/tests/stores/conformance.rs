@@ -1,7 +1,5 @@
 //! The conformance suite, once per implementation.
 
-mod postgres_server;
-
 mod memory {
     use metadata::MemoryStore;
 
@@ -30,7 +28,7 @@ mod postgres {
     use metadata::PostgresStore;
 
     async fn make() -> (PostgresStore, ()) {
-        (super::postgres_server::store(super::postgres_server::Way::Direct).await, ())
+        (crate::postgres_server::store(crate::postgres_server::Way::Direct).await, ())
     }
 
     metadata::conformance_tests!(super::make);
@@ -40,7 +38,7 @@ mod pgbouncer {
     use metadata::PostgresStore;
 
     async fn make() -> (PostgresStore, ()) {
-        (super::postgres_server::store(super::postgres_server::Way::Pooled).await, ())
+        (crate::postgres_server::store(crate::postgres_server::Way::Pooled).await, ())
     }
 
     metadata::conformance_tests!(super::make);

@@ -11,11 +11,8 @@ use metadata::{
 use segment::SessionId;
 use tokio::task::JoinHandle;
 
-use super::{assert_waits, rig, run};
-use crate::{
-    WAY,
-    postgres_server::{self, by},
-};
+use super::{WAY, assert_waits, rig, run};
+use crate::postgres_server::{self, by};
 
 fn write(partition: i32, sequence: i64) -> CoordinatorWrite {
     let row = CoordinatorKey { owner: "group".to_owned(), kind: 1, item: "item".into() };

@@ -1,15 +1,17 @@
 //! What only a shared database can get wrong, through PgBouncer in transaction mode; and what only a pooler can.
 
-mod postgres_server;
+#[expect(clippy::duplicate_mod, reason = "the same tests by another way")]
+#[path = "shared_database/mod.rs"]
 mod shared_database;
 
 use metadata::{
     LaneReport, PostgresOpenError, PostgresOptions, PostgresStore, RangeOutcome, Segments, Sessions, Topics,
     conformance::fixture::{commit, create, key, leased, range},
 };
-use postgres_server::{Way, database, open, pooled, pooled_with};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, postgres::PgConnectOptions};
 use tokio::time::{Duration, timeout};
+
+use crate::postgres_server::{Way, database, open, pooled, pooled_with};
 
 /// How the stores of these tests get to the database.
 const WAY: Way = Way::Pooled;

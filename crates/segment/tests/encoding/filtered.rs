@@ -2,14 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a sample that cannot be read fails its test")]
 
-mod samples;
-
 use bytes::Bytes;
-use samples::{CODECS, data_identity, header_of, partition, plain_batch, recompressed, record};
 use segment::{
     DataBuilder, Filtered, NewRecord, Offset, RecordBatchHeader, encode_batch, filter_records, find_max_timestamp,
     find_timestamp, place, verify_range, visit_records,
 };
+
+use crate::samples::{CODECS, data_identity, header_of, partition, plain_batch, recompressed, record};
 
 const BASE: Offset = 100;
 const HORIZON: i64 = 1_800_000_000_000;
@@ -111,7 +110,7 @@ fn an_append_time_stays() {
 fn control_batches_stay() {
     let mut header = header_of(&stored(&plain_batch(1, 1, None), None));
     header.attributes |= 0x20;
-    let batch = samples::seal(&stored(&plain_batch(1, 1, None), None), header);
+    let batch = crate::samples::seal(&stored(&plain_batch(1, 1, None), None), header);
     assert_eq!(filter(&batch, Some(HORIZON), |_| false), Filtered::Whole);
     assert_eq!(records(&batch), []);
 }

@@ -1,6 +1,4 @@
-//! A throw-away PostgreSQL server, one for all tests of a binary, and PgBouncer before it; each store gets a database of its
-//! own.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+//! A throw-away PostgreSQL server, one for all tests, and PgBouncer before it; each store gets a database of its own.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -61,7 +59,9 @@ pub(crate) async fn database() -> String {
 /// The same database, through PgBouncer.
 pub(crate) fn pooled(url: &str) -> String {
     static POOLER: OnceLock<Server> = OnceLock::new();
-    let pooler = POOLER.get_or_init(|| Server::start("throw-away-pgbouncer.sh", &[&server().url]));
+    // What it keeps of databases that nobody uses any more would be more than the server has connections.
+    let settings = [server().url.as_str(), "server_idle_timeout=1"];
+    let pooler = POOLER.get_or_init(|| Server::start("throw-away-pgbouncer.sh", &settings));
     at(&pooler.url, database_of(url))
 }
 

@@ -2,13 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a sample that cannot be made fails its test")]
 
-mod samples;
-
-use samples::{header_of, plain_batch, record, seal};
 use segment::{
     BatchError, HeaderError, RecordBatchHeader, RecordCheckError, RecordRules, check_header, check_records,
     crc_matches, encode_batch,
 };
+
+use crate::samples::{header_of, plain_batch, record, seal};
 
 fn refused(change: impl FnOnce(&mut RecordBatchHeader)) -> HeaderError {
     let batch = plain_batch(3, 10, Some((1, 0, 0)));
@@ -134,7 +133,7 @@ fn records_that_are_not_kafkas_are_refused() {
     ];
     let batch = plain_batch(1, 0, None);
     let check = |records: &[u8]| {
-        let batch = samples::with_records(&batch, segment::Compression::None, records);
+        let batch = crate::samples::with_records(&batch, segment::Compression::None, records);
         check_records(&batch, &header_of(&batch), &RecordRules::ANY)
     };
     check(good).unwrap();

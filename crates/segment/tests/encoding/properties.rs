@@ -1,15 +1,14 @@
 //! Properties: round trips, agreement with a naive decoder, and no panic on any bytes.
 
-mod exercise;
-mod samples;
-
 use bytes::Bytes;
 use proptest::prelude::*;
-use samples::{CODECS, header_of, recompressed, sample_data_segment, sample_segment, seal};
 use segment::{
     NewRecord, ProducerBatch, RecordBatchHeader, RecordRules, check_header, check_records, decode_producer_entries,
     encode_batch, encode_producer_entries, find_max_timestamp, find_timestamp,
 };
+
+use crate::exercise;
+use crate::samples::{CODECS, header_of, recompressed, sample_data_segment, sample_segment, seal};
 
 fn some_bytes() -> impl Strategy<Value = Option<Bytes>> {
     proptest::option::of(proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from))
@@ -161,7 +160,7 @@ proptest! {
     #[test]
     fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), codec in 0i16..8) {
         exercise::record_batch(&bytes);
-        let batch = encode_batch(&[samples::record(None, b"v", 0)], None).unwrap();
+        let batch = encode_batch(&[crate::samples::record(None, b"v", 0)], None).unwrap();
         let records = seal(&[&batch[..61], &bytes].concat(), RecordBatchHeader { attributes: codec, ..header_of(&batch) });
         exercise::record_batch(&records);
         exercise::segment_footer(&bytes);

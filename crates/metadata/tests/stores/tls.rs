@@ -3,15 +3,14 @@
 //! The server's certificate is for the name `localhost`; `127.0.0.1` is the same server under a name it has no certificate
 //! for. Who may connect how goes by the user's name: scripts/throw-away-postgres.sh.
 
-mod postgres_server;
-
 use std::path::Path;
 use std::sync::OnceLock;
 
 use metadata::{PostgresOptions, PostgresStore, Topics};
-use postgres_server::{Server, database};
 use sqlx::{ConnectOptions, postgres::PgConnectOptions};
 use tempfile::TempDir;
+
+use crate::postgres_server::{Server, database};
 
 /// The server and its certificates.
 fn server() -> &'static (Server, TempDir) {

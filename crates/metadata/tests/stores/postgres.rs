@@ -1,7 +1,9 @@
 //! What only a shared database can get wrong, on PostgreSQL itself.
 
-mod postgres_server;
+#[path = "shared_database/mod.rs"]
 mod shared_database;
 
+use crate::postgres_server::Way;
+
 /// How the stores of these tests get to the database.
-const WAY: postgres_server::Way = postgres_server::Way::Direct;
+const WAY: Way = Way::Direct;

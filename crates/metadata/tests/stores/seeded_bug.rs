@@ -1,14 +1,14 @@
 //! A seeded bug that only PostgreSQL can have, and the test that sees it: a transaction runs in its caller, who hangs up after
 //! BEGIN, and the connection goes to the next one. Its commit is accepted, inside a transaction that nobody ends.
 
-mod postgres_server;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use metadata::conformance::fixture::{commit, key, leased, range, segment};
 use metadata::{PostgresStore, RangeOutcome, SeededBug, Segments};
 use sqlx::{ConnectOptions, postgres::PgConnectOptions};
+
+use crate::postgres_server;
 
 /// Commits with somebody who hangs up in the middle of a transaction, then with somebody who waits; whether what the second was
 /// told is true.

@@ -2,13 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a sample that cannot be made fails its test")]
 
-mod samples;
-
 use std::io::Write;
 use std::time::Instant;
 
-use samples::{CODECS, header_of, pack, pack_xerial, plain_batch, recompressed, seal, with_records};
 use segment::{Compression, RecordBatchHeader, RecordCheckError, RecordRules, check_records, find_max_timestamp};
+
+use crate::samples::{CODECS, header_of, pack, pack_xerial, plain_batch, recompressed, seal, with_records};
 
 fn check(batch: &[u8]) -> Result<i64, RecordCheckError> {
     check_records(batch, &header_of(batch), &RecordRules::ANY).map(|checked| checked.max_timestamp)
@@ -43,7 +42,7 @@ fn a_bomb_is_refused_early() {
 
 /// One record with this value and nothing else.
 fn record_of(value: &[u8]) -> Vec<u8> {
-    let record = samples::record(None, value, 1000);
+    let record = crate::samples::record(None, value, 1000);
     segment::encode_batch(&[record], None).unwrap()[61..].to_vec()
 }
 

@@ -1,6 +1,6 @@
 //! Batches and segments that several tests need.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, reason = "the example uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "a sample that cannot be made fails its test")]
 
 use std::io::Write;

@@ -2,14 +2,13 @@
 //!
 //! Nothing here rewrites a golden file: its bytes are in buckets already. A new version gets a file beside it.
 
-mod samples;
-
 use bytes::Bytes;
-use samples::{identity, partition, plain_batch, sample_segment};
 use segment::{
     Footer, FormatError, ObjectKey, ObjectPurpose, OrganizationId, ProducerBatch, REWRITE_SEQUENCE_BASE, SessionId,
     decode_producer_entries, encode_producer_entries, slice_batches, verify_range,
 };
+
+use crate::samples::{identity, partition, plain_batch, sample_segment};
 
 fn object() -> Bytes {
     sample_segment().chunks.concat().into()
@@ -58,13 +57,13 @@ fn data_keys() -> Vec<ObjectKey> {
 
 #[test]
 fn the_segment_is_the_golden_one() {
-    assert_eq!(object(), &include_bytes!("golden/segment-v1.bin")[..]);
+    assert_eq!(object(), &include_bytes!("../golden/segment-v1.bin")[..]);
 }
 
 #[test]
 fn producer_entries_are_the_golden_ones() {
     let encoded = encode_producer_entries(&entries());
-    assert_eq!(encoded, &include_bytes!("golden/producer-entries-v1.bin")[..]);
+    assert_eq!(encoded, &include_bytes!("../golden/producer-entries-v1.bin")[..]);
     assert_eq!(decode_producer_entries(&encoded).unwrap(), entries());
     assert!(encode_producer_entries(&[]).is_empty());
     assert!(decode_producer_entries(&[]).unwrap().is_empty());
@@ -72,8 +71,8 @@ fn producer_entries_are_the_golden_ones() {
 
 #[test]
 fn object_keys_are_the_golden_ones() {
-    let flushed = (keys(), include_str!("golden/object-keys.txt"));
-    for (keys, golden) in [flushed, (data_keys(), include_str!("golden/object-keys-data.txt"))] {
+    let flushed = (keys(), include_str!("../golden/object-keys.txt"));
+    for (keys, golden) in [flushed, (data_keys(), include_str!("../golden/object-keys-data.txt"))] {
         let golden: Vec<&str> = golden.lines().collect();
         let printed: Vec<String> = keys.iter().map(ObjectKey::to_string).collect();
         assert_eq!(printed, golden);
@@ -142,7 +141,7 @@ fn a_producers_older_batches_are_left_out_of_the_entries() {
     builder.begin_range(partition(1, 0), 0, String::new());
     for offset in 0..8 {
         let batch = plain_batch(1, 1, Some((offset % 8 / 7, 0, 0)));
-        let (placed, stored) = segment::place(&batch, &samples::header_of(&batch), offset, 0, None);
+        let (placed, stored) = segment::place(&batch, &crate::samples::header_of(&batch), offset, 0, None);
         builder.push(placed, &stored);
     }
     let finished = builder.finish();
