@@ -24,6 +24,7 @@ use super::open_object::{JobError, OpenObject, Workbench, check};
 use super::rewrite_plan::{OBJECT_BYTES_MAX, ROWS_PER_JOB, SMALL_BYTES};
 use super::swap::Order;
 use super::upkeep::unsigned;
+use crate::aside::aside;
 use crate::catalog::Catalog;
 use crate::costs::{Purpose, charge};
 use crate::reader::cold::{Batches, ColdError};
@@ -272,7 +273,7 @@ impl Compactor {
         for row in &dirty.rows {
             let batches = self.read(row, pass).await?;
             let to_note = Arc::clone(&batches);
-            let noted = aside(row, move || {
+            let noted = unpack(row, move || {
                 let full_at = last_offsets.note(&to_note, from);
                 full_at.map(|full_at| (last_offsets, full_at))
             });
@@ -311,7 +312,7 @@ impl Compactor {
             None => self.read(row, pass).await?,
         };
         let cleaner = Arc::clone(cleaner);
-        aside(row, move || cleaner.clean(&batches)).await
+        unpack(row, move || cleaner.clean(&batches)).await
     }
 
     async fn push(
@@ -384,12 +385,12 @@ fn place(row: &RangeRow) -> (String, i64) {
 }
 
 /// Batches are unpacked off the runtime's workers.
-async fn aside<T: Send + 'static>(
+async fn unpack<T: Send + 'static>(
     row: &RangeRow,
     work: impl FnOnce() -> Result<T, RecordCheckError> + Send + 'static,
 ) -> Result<T, ColdError> {
     let damaged = |reason: String| ColdError::Damaged { object_key: row.object_key.clone(), reason };
-    let done = tokio::task::spawn_blocking(work).await.map_err(|error| damaged(error.to_string()))?;
+    let done = aside(work).await.map_err(|error| damaged(error.to_string()))?;
     done.map_err(|error| damaged(error.to_string()))
 }
 

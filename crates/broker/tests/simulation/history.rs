@@ -79,7 +79,7 @@ pub(crate) enum Op {
 }
 
 /// One operation of one client.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
     pub(crate) process: Process,
     pub(crate) began: Moment,

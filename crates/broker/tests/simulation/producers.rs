@@ -13,8 +13,7 @@ use crate::client::{Client, payload};
 use crate::history::{Key, Moment, Op, Outcome, Process, Value, value};
 use crate::world::{FLEETING, ORG, Phase, World};
 
-/// Longest pause between two sends, in ms. A partition stays below 64 KiB: larger ranges are verified on another thread, and then
-/// a run would not repeat.
+/// Longest pause between two sends, in ms.
 const PAUSE_MS: u64 = 300;
 /// What a producer waits for an ack.
 const DELIVERY: Duration = Duration::from_secs(8);

@@ -71,6 +71,7 @@ impl Counts {
 pub(crate) struct Ran {
     pub(crate) seed: u64,
     pub(crate) hash: u64,
+    pub(crate) events: Vec<Event>,
     pub(crate) anomalies: Vec<Anomaly>,
     pub(crate) counts: Counts,
 }
@@ -93,11 +94,12 @@ pub(crate) async fn simulate(seed: u64, bug: Option<Bug>) -> Ran {
     world.history.lock().end();
     let last = world.end_all().await;
     audit::audit(&world, &last).await;
-    let history = world.history.lock();
+    let mut history = world.history.lock();
     let mut counts = Counts { simulated_ms: began.elapsed().as_millis(), ..Counts::default() };
     counts.fault_windows = world.fault_windows.load(Ordering::Relaxed);
     history.events.iter().for_each(|event| counts.take(event));
-    Ran { seed, hash: history.hash(), anomalies: check(&history), counts }
+    let (hash, anomalies) = (history.hash(), check(&history));
+    Ran { seed, hash, events: std::mem::take(&mut history.events), anomalies, counts }
 }
 
 /// Everybody who takes part.

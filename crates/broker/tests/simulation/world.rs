@@ -317,7 +317,7 @@ async fn feed(leader: Broker, follower: Broker) {
             biased;
             news = feed.next() => news,
             () = sleep(Duration::from_secs(1)) => Vec::new(),
-            _ = wanted.changed() => continue,
+            () = wanted.changed() => continue,
         };
         sleep(Duration::from_millis(1)).await;
         follower.take_progress(leader.session(), news);
