@@ -28,6 +28,7 @@ use crate::aside::aside;
 use crate::catalog::Catalog;
 use crate::costs::{Purpose, charge};
 use crate::reader::cold::{Batches, ColdError};
+use crate::seeded_bugs::SeededBug;
 use crate::topic_config::Compaction;
 use crate::writer::partition::Partition;
 use crate::writer::pool::WriterPool;
@@ -45,6 +46,7 @@ pub(crate) struct Compactor {
     pub(crate) interval: Duration,
     /// Memory of the table of keys, and as much again for what was read for it.
     pub(crate) keys_bytes: usize,
+    pub(crate) seeded_bug: Option<SeededBug>,
 }
 
 /// What several passes write together, and those that are not swapped yet.
@@ -213,7 +215,10 @@ impl Compactor {
             records_removed: 0,
             bytes_removed: 0,
         };
-        let (last_offsets, known_to, mut held) = self.read_keys(&dirty, &mut pass).await?;
+        let (mut last_offsets, known_to, mut held) = self.read_keys(&dirty, &mut pass).await?;
+        if self.seeded_bug == Some(SeededBug::LastOfKeyCompacted) {
+            last_offsets.pass_over_last();
+        }
         let delete_retention_ms = compaction.delete_retention_ms;
         let cleaner = Arc::new(Cleaner { last_offsets, known_to, now: dirty.now, delete_retention_ms });
         let start = partition.state.lock().log_start_offset();

@@ -53,7 +53,7 @@ fn nothing_that_was_promised_is_broken() {
     let anomalies: usize = ran.iter().map(|ran| ran.anomalies.len()).sum();
     println!(
         "{} seeds, {} simulated seconds in {} s: {} events, {} fault windows, sends {} acked {} failed {} unknown, {} records \
-         read, {} offset commits; {anomalies} anomalies",
+         read, {} compacted, {} offset commits; {anomalies} anomalies",
         ran.len(),
         all.simulated_ms / 1_000,
         began.elapsed().as_secs(),
@@ -63,10 +63,12 @@ fn nothing_that_was_promised_is_broken() {
         all.failed,
         all.unknown,
         all.reads,
+        all.compacted,
         all.commits,
     );
     let mut failing: Vec<u64> = ran.iter().filter(|ran| !ran.anomalies.is_empty()).map(|ran| ran.seed).collect();
     failing.sort_unstable();
     assert!(failing.is_empty(), "failing seeds: {failing:?}");
-    assert!([all.acked, all.failed, all.unknown, all.reads, all.commits].iter().all(|count| *count > 0), "{all:?}");
+    let counts = [all.acked, all.failed, all.unknown, all.reads, all.compacted, all.commits];
+    assert!(counts.iter().all(|count| *count > 0), "{all:?}");
 }

@@ -14,7 +14,7 @@ use crate::checker::{Anomaly, check};
 use crate::history::{Event, Key, Op, Outcome, Process};
 use crate::seeds::Bug;
 use crate::trouble::trouble;
-use crate::world::{AGENTS, KEPT, Phase, SHORT, World};
+use crate::world::{AGENTS, LASTING, Phase, World};
 use crate::{admins, audit, consumers, members_classic, members_consumer, producers};
 
 const SAFETY: Duration = Duration::from_secs(60);
@@ -39,6 +39,8 @@ pub(crate) struct Counts {
     pub(crate) unknown: usize,
     pub(crate) reads: usize,
     pub(crate) commits: usize,
+    /// Records that compaction took out.
+    pub(crate) compacted: usize,
 }
 
 impl Counts {
@@ -51,6 +53,7 @@ impl Counts {
         self.unknown += other.unknown;
         self.reads += other.reads;
         self.commits += other.commits;
+        self.compacted += other.compacted;
     }
 
     fn take(&mut self, event: &Event) {
@@ -98,6 +101,8 @@ pub(crate) async fn simulate(seed: u64, bug: Option<Bug>) -> Ran {
     let mut counts = Counts { simulated_ms: began.elapsed().as_millis(), ..Counts::default() };
     counts.fault_windows = world.fault_windows.load(Ordering::Relaxed);
     history.events.iter().for_each(|event| counts.take(event));
+    let compacted = history.logs.iter().filter(|(key, _)| history.compacted.contains(&key.0));
+    counts.compacted = compacted.map(|(_, log)| log.holes()).sum();
     let (hash, anomalies) = (history.hash(), check(&history));
     Ran { seed, hash, events: std::mem::take(&mut history.events), anomalies, counts }
 }
@@ -116,7 +121,7 @@ impl Crowd {
         let mut crowd = Self { producers: Vec::new(), steady: Vec::new(), followers: Vec::new(), others: Vec::new() };
         let mut processes = 1..;
         let mut next = || processes.next().expect("many");
-        for (topic, _, partitions) in [KEPT, SHORT] {
+        for (topic, _, partitions) in LASTING {
             for key in (0..partitions).map(|partition| (topic, partition)) {
                 let (once, pipelined) = (next(), next());
                 crowd.producers.push(tokio::spawn(producers::produce_once(Arc::clone(world), once, key)));
@@ -191,7 +196,7 @@ async fn within(time: Duration, is_so: impl Fn() -> Result<(), String>) -> Resul
 
 fn all_led(world: &World) -> Result<(), String> {
     let agents = world.agents();
-    for (topic, name, partitions) in [KEPT, SHORT] {
+    for (topic, name, partitions) in LASTING {
         for partition in 0..partitions {
             let leads = |agent: &Arc<crate::world::Agent>| {
                 let leader = agent.broker.partition_leader(world.topic_id(topic), partition);

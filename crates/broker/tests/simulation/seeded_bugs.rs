@@ -1,6 +1,6 @@
 //! The harness shows that it can see: each seeded bug is caught within its budget, and without it the same seeds are clean.
 //!
-//! The tenth, of the connections to PostgreSQL, is caught by metadata/tests/seeded_bug.rs.
+//! The one of the connections to PostgreSQL is caught by metadata/tests/seeded_bug.rs.
 
 use std::collections::BTreeSet;
 
@@ -80,4 +80,10 @@ fn a_reordered_lane_is_caught() {
 #[cfg_attr(debug_assertions, ignore = "slow without optimization")]
 fn a_sequence_that_advances_on_failure_is_caught() {
     is_caught(Bug::OfBroker(broker::SeededBug::SequenceAdvancedOnFailure));
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "slow without optimization")]
+fn a_compaction_that_takes_out_the_last_record_of_a_key_is_caught() {
+    is_caught(Bug::OfBroker(broker::SeededBug::LastOfKeyCompacted));
 }

@@ -46,7 +46,9 @@ pub(crate) fn run(seed: u64, bug: Option<Bug>) -> Ran {
     let started = Arc::clone(&threads);
     let ran = panic::catch_unwind(|| {
         let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder.enable_time().start_paused(true).on_thread_start(move || drop(started.fetch_add(1, Ordering::Relaxed)));
+        builder.enable_time().start_paused(true).on_thread_start(move || {
+            started.fetch_add(1, Ordering::Relaxed);
+        });
         builder.build().expect("runtime").block_on(simulate(seed, bug))
     });
     let mut ran = ran.unwrap_or_else(|_| Ran {
