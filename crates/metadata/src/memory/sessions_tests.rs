@@ -1,3 +1,5 @@
+//! Waits for changes of the in-memory model.
+
 use std::sync::Arc;
 
 use parking_lot::Mutex;
