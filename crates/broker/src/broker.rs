@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::append::AppendError;
 use crate::cache::DiskCache;
 use crate::catalog::Catalog;
+use crate::change_count::ChangesSeen;
 use crate::clock::Clock;
 use crate::cluster::{Agent, Cluster};
 use crate::groups::shards::{GroupTasks, Shards};
@@ -207,9 +208,9 @@ impl Broker {
         self.0.shared.view.cluster()
     }
 
-    /// Counts changes of the cluster, its topics and leases, for those who wait for one.
+    /// Hears of changes of the cluster, its topics and leases.
     #[must_use]
-    pub fn cluster_changes(&self) -> tokio::sync::watch::Receiver<u64> {
+    pub fn cluster_changes(&self) -> ChangesSeen {
         self.0.shared.view.subscribe()
     }
 

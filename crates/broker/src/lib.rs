@@ -5,9 +5,11 @@
 
 mod active_producers;
 mod append;
+mod aside;
 mod broker;
 mod cache;
 mod catalog;
+mod change_count;
 mod clock;
 mod cluster;
 pub mod costs;
@@ -34,6 +36,7 @@ pub use active_producers::ActiveProducer;
 pub use append::{AppendError, AppendRequest, Appended, PendingAppend, Receipt, RecordError};
 pub use broker::{Broker, StartError};
 pub use cache::CacheSettings;
+pub use change_count::ChangesSeen;
 pub use clock::TimeSource;
 pub use cluster::{Agent, Cluster};
 pub use fetch::{DivergingEpoch, FetchError, FetchPartition, FetchRequest, Fetched, FetchedPartition, IsolationLevel};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use metadata::StoreError;
 use segment::{LeaderEpoch, Offset, OrganizationId, PartitionIndex, PartitionKey, TimestampMs, TopicId};
 
+use crate::aside::aside;
 use crate::broker::Broker;
 use crate::reader::cold::{Batches, ColdError, REPLANS_MAX};
 use crate::writer::partition::Partition;
@@ -195,7 +196,7 @@ impl Broker {
     ) -> Result<ListedOffset, OffsetError> {
         let Some((batches, at_least)) = found else { return Ok(ListedOffset::NONE) };
         // Compressed batches are unpacked: off the runtime's workers.
-        let found = tokio::task::spawn_blocking(move || {
+        let found = aside(move || {
             for (header, batch) in batches.iter().filter(|(header, _)| header.next_offset() > log_start_offset) {
                 if let Some((offset, timestamp)) = segment::find_timestamp(batch, header, at_least)?
                     && offset >= log_start_offset

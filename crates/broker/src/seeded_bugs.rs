@@ -26,6 +26,8 @@ pub enum SeededBug {
     LaneReorder,
     /// Producers' sequences stay where batches had brought them that failed.
     SequenceAdvancedOnFailure,
+    /// Compaction takes the last record of a key for one that has a later one.
+    LastOfKeyCompacted,
 }
 
 type Answer = oneshot::Receiver<Result<Appended, AppendError>>;

@@ -207,6 +207,7 @@ impl Shared {
             pool: Arc::clone(&self.pool),
             interval: settings.compaction_interval,
             keys_bytes: settings.memory_bytes / 16,
+            seeded_bug: self.seeded_bug,
         };
         (rewriter, compactor)
     }

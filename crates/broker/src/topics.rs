@@ -287,9 +287,7 @@ impl Broker {
         };
         let led = async {
             while self.partitions(&topic).iter().any(|partition| partition.leader.is_none()) {
-                if changes.changed().await.is_err() {
-                    return;
-                }
+                changes.changed().await;
             }
         };
         let _ = tokio::time::timeout(LEADERS_WAIT, led).await;

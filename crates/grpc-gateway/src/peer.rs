@@ -188,8 +188,7 @@ pub async fn watch_peers(broker: Broker, stop: CancellationToken) {
                 })
             });
         }
-        let changed = stop.run_until_cancelled(changes.changed()).await;
-        if !matches!(changed, Some(Ok(()))) {
+        if stop.run_until_cancelled(changes.changed()).await.is_none() {
             return;
         }
     }
@@ -253,8 +252,8 @@ async fn hear(broker: &Broker, leader: &Agent) -> Result<(), String> {
                 due = false;
             }
             _ = again.tick() => due = true,
-            _ = more.changed() => due = true,
-            _ = moved.changed() => due = true,
+            () = more.changed() => due = true,
+            () = moved.changed() => due = true,
             () = sleep_until(silent_at) => return Err("silent".to_owned()),
         }
     }

@@ -105,7 +105,7 @@ impl Shards {
             tokio::select! {
                 biased; // in a fixed order, so that a simulation repeats
                 _ = sweep.tick() => self.sweep().await,
-                changed = changes.changed() => if changed.is_err() { return },
+                () = changes.changed() => {}
             }
         }
     }

@@ -24,9 +24,11 @@ use super::open_object::{JobError, OpenObject, Workbench, check};
 use super::rewrite_plan::{OBJECT_BYTES_MAX, ROWS_PER_JOB, SMALL_BYTES};
 use super::swap::Order;
 use super::upkeep::unsigned;
+use crate::aside::aside;
 use crate::catalog::Catalog;
 use crate::costs::{Purpose, charge};
 use crate::reader::cold::{Batches, ColdError};
+use crate::seeded_bugs::SeededBug;
 use crate::topic_config::Compaction;
 use crate::writer::partition::Partition;
 use crate::writer::pool::WriterPool;
@@ -44,6 +46,7 @@ pub(crate) struct Compactor {
     pub(crate) interval: Duration,
     /// Memory of the table of keys, and as much again for what was read for it.
     pub(crate) keys_bytes: usize,
+    pub(crate) seeded_bug: Option<SeededBug>,
 }
 
 /// What several passes write together, and those that are not swapped yet.
@@ -212,7 +215,10 @@ impl Compactor {
             records_removed: 0,
             bytes_removed: 0,
         };
-        let (last_offsets, known_to, mut held) = self.read_keys(&dirty, &mut pass).await?;
+        let (mut last_offsets, known_to, mut held) = self.read_keys(&dirty, &mut pass).await?;
+        if self.seeded_bug == Some(SeededBug::LastOfKeyCompacted) {
+            last_offsets.pass_over_last();
+        }
         let delete_retention_ms = compaction.delete_retention_ms;
         let cleaner = Arc::new(Cleaner { last_offsets, known_to, now: dirty.now, delete_retention_ms });
         let start = partition.state.lock().log_start_offset();
@@ -272,7 +278,7 @@ impl Compactor {
         for row in &dirty.rows {
             let batches = self.read(row, pass).await?;
             let to_note = Arc::clone(&batches);
-            let noted = aside(row, move || {
+            let noted = unpack(row, move || {
                 let full_at = last_offsets.note(&to_note, from);
                 full_at.map(|full_at| (last_offsets, full_at))
             });
@@ -311,7 +317,7 @@ impl Compactor {
             None => self.read(row, pass).await?,
         };
         let cleaner = Arc::clone(cleaner);
-        aside(row, move || cleaner.clean(&batches)).await
+        unpack(row, move || cleaner.clean(&batches)).await
     }
 
     async fn push(
@@ -384,12 +390,12 @@ fn place(row: &RangeRow) -> (String, i64) {
 }
 
 /// Batches are unpacked off the runtime's workers.
-async fn aside<T: Send + 'static>(
+async fn unpack<T: Send + 'static>(
     row: &RangeRow,
     work: impl FnOnce() -> Result<T, RecordCheckError> + Send + 'static,
 ) -> Result<T, ColdError> {
     let damaged = |reason: String| ColdError::Damaged { object_key: row.object_key.clone(), reason };
-    let done = tokio::task::spawn_blocking(work).await.map_err(|error| damaged(error.to_string()))?;
+    let done = aside(work).await.map_err(|error| damaged(error.to_string()))?;
     done.map_err(|error| damaged(error.to_string()))
 }
 

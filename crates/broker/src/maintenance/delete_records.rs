@@ -70,6 +70,8 @@ impl Broker {
             partition.upkeep.lock().forget_log();
             while self.moved(&moved).await? {}
             apply(&partition, &moved);
+            // What was counted meanwhile has what is deleted now.
+            partition.upkeep.lock().forget_log();
         }
         Ok(ends_of(&partition).0)
     }

@@ -38,16 +38,18 @@ pub(super) async fn count(partition: &Partition, metadata: &dyn MetadataStore) -
         (state.log_start_offset(), state.high_watermark(), upkeep.committed_bytes(), upkeep.compacted_bytes())
     };
     let started_at = from;
-    let mut bytes = 0;
+    let (mut bytes, mut found_start) = (0, None);
     while from < end {
         let rows = metadata.ranges_from(partition.key, from, ROWS_PER_READ).await?;
         let Some(last) = rows.last() else { break };
         from = last.next_offset;
+        found_start = found_start.or(rows.first().map(|first| first.base_offset));
         let counted = rows.iter().filter(|row| row.next_offset <= end);
         bytes += counted.map(|row| unsigned(row.byte_len)).sum::<u64>();
     }
     // Else somebody deleted records meanwhile: count again next time.
-    let is_as_before = ends_of(partition).0 == started_at;
+    let is_as_before =
+        ends_of(partition).0 == started_at && found_start.is_none_or(|found_start| found_start <= started_at);
     let mut upkeep = partition.upkeep.lock();
     if is_as_before && upkeep.compacted_bytes() == compacted_bytes {
         upkeep.counted(bytes, committed_bytes);

@@ -113,8 +113,9 @@ impl Retainer {
         let is_all = rows.len() < ROWS_PER_LOOK as usize;
         let found_start = rows.first().map_or(end, |first| first.base_offset);
         if found_start > from {
-            // A move whose reply was lost.
+            // A move whose reply was lost, or is on its way: what was counted before it is not there any more.
             partition.start_at(found_start);
+            partition.upkeep.lock().forget_log();
         }
         // What is committed and not yet published here is not there yet.
         rows.retain(|row| row.next_offset <= end);

@@ -23,6 +23,7 @@ use super::objects::{Class, Found, Objects};
 use super::read_ahead::{Reader, Readers};
 use super::single_flight::{Ahead, Entered, Evicted, SingleFlight};
 use super::{ReadBatch, take_fitting};
+use crate::aside::aside;
 use crate::cache::DiskCache;
 use crate::costs::{Purpose, charge};
 use crate::metrics::Metrics;
@@ -469,7 +470,7 @@ impl ColdReader {
             return check(found).map_err(|error| error.to_string());
         }
         let _turn = self.checks.acquire().await;
-        let checked = tokio::task::spawn_blocking(move || check(found));
+        let checked = aside(move || check(found));
         checked.await.map_err(|panic| panic.to_string())?.map_err(|error| error.to_string())
     }
 }

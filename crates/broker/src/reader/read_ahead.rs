@@ -3,7 +3,7 @@
 //! A fetch does not say who asks. A reader is known by where it left off: the read that begins there is its next one. Its ranges
 //! are kept with it, so that metadata is asked once for many reads.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,7 +50,8 @@ pub(super) struct Reader {
 /// All readers.
 #[derive(Debug, Default)]
 pub(super) struct Readers {
-    of: HashMap<PartitionKey, Vec<Reader>>,
+    /// In order, so that neighbours are.
+    of: BTreeMap<PartitionKey, Vec<Reader>>,
     count: usize,
 }
 

@@ -14,10 +14,10 @@ use std::time::Duration;
 use metadata::RangeRow;
 use parking_lot::Mutex;
 use segment::{LeaderEpoch, Offset, PartitionIndex, SessionId, TopicId};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::broker::Broker;
+use crate::change_count::{ChangeCount, ChangesSeen};
 use crate::reader::cold::PLAN_AGE_MAX;
 use crate::topics::Topic;
 use crate::waiters::Waiters;
@@ -142,8 +142,8 @@ pub(crate) struct Replicas {
     leaders: Mutex<HashMap<SessionId, Instant>>,
     /// When each follower was heard last.
     followers: Mutex<HashMap<SessionId, Instant>>,
-    /// Counts partitions that somebody began to read.
-    wanted: watch::Sender<u64>,
+    /// Partitions that somebody began to read.
+    wanted: ChangeCount,
 }
 
 impl Replicas {
@@ -152,7 +152,7 @@ impl Replicas {
             followed: Mutex::default(),
             leaders: Mutex::default(),
             followers: Mutex::default(),
-            wanted: watch::Sender::new(0),
+            wanted: ChangeCount::default(),
         }
     }
 
@@ -166,7 +166,7 @@ impl Replicas {
         let replica = Arc::new(Replica::new());
         followed.insert(id, Arc::clone(&replica));
         drop(followed);
-        self.wanted.send_modify(|count| *count += 1);
+        self.wanted.add();
         replica
     }
 
@@ -192,9 +192,9 @@ fn hear(heard: &Mutex<HashMap<SessionId, Instant>>, session: SessionId) {
 }
 
 impl Broker {
-    /// Counts partitions that somebody here began to read although another agent leads them.
+    /// Hears of partitions that somebody here begins to read although another agent leads them.
     #[must_use]
-    pub fn replicas_wanted(&self) -> watch::Receiver<u64> {
+    pub fn replicas_wanted(&self) -> ChangesSeen {
         self.replicas().wanted.subscribe()
     }
 

@@ -7,12 +7,12 @@ use std::time::Duration;
 use metadata::{AgentRow, LeaseHolder};
 use parking_lot::RwLock;
 use segment::{LeaderEpoch, PartitionIndex, PartitionKey, SessionId, TopicId};
-use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::lease_table::{Lease, LeaseTable};
 use super::placement::{PlacedTopic, Placement, TopicPlacement};
+use crate::change_count::{ChangeCount, ChangesSeen};
 use crate::cluster::{Agent, Cluster};
 use crate::topics::{PartitionView, Topic};
 
@@ -27,7 +27,7 @@ pub(crate) struct ClusterView {
     node_id: i32,
     state: RwLock<State>,
     /// Counts what was taken over, for those who wait for a change.
-    changed: watch::Sender<u64>,
+    changed: ChangeCount,
 }
 
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl ClusterView {
             placement: Placement::default(),
             leases: LeaseTable::default(),
         };
-        Self { cluster_id, node_id, state: RwLock::new(state), changed: watch::Sender::new(0) }
+        Self { cluster_id, node_id, state: RwLock::new(state), changed: ChangeCount::default() }
     }
 
     /// Takes over the active sessions, if they changed in anything but their renewals.
@@ -82,14 +82,14 @@ impl ClusterView {
 
     /// Tells those who wait for a change.
     pub(crate) fn announce(&self) {
-        self.changed.send_modify(|count| *count += 1);
+        self.changed.add();
     }
 
     pub(crate) fn node_id(&self) -> i32 {
         self.node_id
     }
 
-    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+    pub(crate) fn subscribe(&self) -> ChangesSeen {
         self.changed.subscribe()
     }
 

@@ -9,6 +9,7 @@ use segment::{BatchError, Compression, HeaderError, RecordBatchHeader, RecordChe
 use tokio::sync::Semaphore;
 
 use crate::append::{AppendError, RecordError};
+use crate::aside::aside;
 use crate::topic_config::LogConfig;
 
 /// Uncompressed batches up to this size are checked on the worker, which has them in its cache: it takes less than a hop to another
@@ -49,7 +50,7 @@ impl BatchCheck {
             return check_body(batch, header, &rules);
         }
         let permit = Arc::clone(&self.at_once).acquire_owned().await;
-        let checked = tokio::task::spawn_blocking(move || {
+        let checked = aside(move || {
             let _permit = permit;
             check_body(batch, header, &rules)
         });

@@ -70,6 +70,7 @@ pub(crate) async fn run(lane: Arc<Lane>, identity: LaneIdentity) {
     let mut committer = tokio::spawn(Arc::clone(&lane).commit_in_order(to_commit));
     let mut end = EndOfLane { lane: Arc::clone(&lane), in_order: false };
     let drained = tokio::select! {
+        biased; // in a fixed order, so that a simulation repeats
         () = lane.gather_until_drained(identity, uploads) => true,
         // While the gatherer goes on, the committer ends by a panic only.
         _ = &mut committer => false,

@@ -53,7 +53,7 @@ impl Zones {
                 let news = tokio::select! {
                     news = feed.next() => news,
                     () = sleep(Duration::from_secs(1)) => Vec::new(),
-                    _ = wanted.changed() => continue,
+                    () = wanted.changed() => continue,
                 };
                 follower.take_progress(leader.session(), news);
             }

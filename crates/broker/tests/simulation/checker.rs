@@ -3,16 +3,17 @@
 //!
 //! | anomaly | meaning |
 //! | --- | --- |
-//! | lost-write | acked, or seen by someone, and not in the log in the end (above its start) |
+//! | lost-write | acked, or seen by someone, and not in the log in the end (above its start; compacted: and no later value of its key is) |
 //! | inconsistent-offsets | one offset holds two values, over acks and reads |
 //! | duplicate | one value at two offsets; allowed without idempotence after an attempt whose outcome is unknown |
 //! | aborted-read | a value was read whose every attempt failed |
 //! | poll-skip, nonmonotonic-poll | a consumer skips values that exist, or goes back, without an assignment between |
+//! | older-value | a consumer that reads on sees an older value of a producer and a key after a newer one |
 //! | nonmonotonic-send | a producer's later value lies lower, or one that began after another's ack |
 //! | wrong-key, corrupt, phantom | a value of another partition, no value at all, or one that nobody sent |
 //! | zero-offset | offset 0 acked for two values |
 //! | high-watermark-regress | an end below what was acked, read or told before it was asked for |
-//! | density | a hole in a log |
+//! | density | a hole in a log; compacted: its last record is not at its end |
 //! | false-out-of-range | said of an offset between the log's ends |
 //! | over-deleted | records are gone that nobody deleted |
 //! | group-overlap | a partition has two owners: in one generation, or at one time (KIP-848) |
@@ -23,7 +24,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::facts::{Facts, Highest, Written};
-use crate::history::{History, Key, Moment, Op, Outcome, Process, key_of};
+use crate::history::{History, Key, Moment, Op, Outcome, Process, Value, key_of, record_key};
 
 /// A broken rule, and what broke it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,7 @@ pub(crate) fn check(history: &History) -> Vec<Anomaly> {
     places(&facts, &mut found);
     aborted_read(&facts, &mut found);
     poll_order(&facts, &mut found);
+    older_value(&facts, &mut found);
     nonmonotonic_send(&facts, &mut found);
     payloads(&facts, &mut found);
     high_watermark_regress(&facts, &mut found);
@@ -65,7 +67,7 @@ fn lost_write(facts: &Facts<'_>, found: &mut Found) {
     for written in facts.written.values() {
         let Some(log) = facts.history.logs.get(&written.key) else { continue };
         for offset in facts.offsets(written).into_iter().filter(|offset| *offset >= log.start) {
-            if facts.final_at(written.key, offset) != Some(written.value) {
+            if facts.final_at(written.key, offset) != Some(written.value) && !facts.is_compacted(written.key, offset) {
                 found.add("lost-write", format!("{written} at {offset} of {}..{}", log.start, log.end));
             }
         }
@@ -115,8 +117,28 @@ fn poll_order(facts: &Facts<'_>, found: &mut Found) {
                             "nonmonotonic-poll",
                             format!("{}: {key:?}@{offset} after {}", event.process, wanted - 1),
                         );
-                    } else if facts.any_between(*key, wanted, *offset) {
+                    } else if facts.any_between(*key, wanted, *offset, event.ended) {
                         found.add("poll-skip", format!("{}: {key:?}@{offset}, expected {wanted}", event.process));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn older_value(facts: &Facts<'_>, found: &mut Found) {
+    let mut newest: BTreeMap<(Process, Key), BTreeMap<(Process, u32), Value>> = BTreeMap::new();
+    for event in &facts.history.events {
+        match &event.op {
+            Op::Assign { key, .. } => drop(newest.remove(&(event.process, *key))),
+            Op::Poll { key, records } => {
+                let newest = newest.entry((event.process, *key)).or_default();
+                for value in records.iter().filter_map(|(_, value)| *value) {
+                    let Some(written) = facts.written.get(&value) else { continue };
+                    let before = newest.insert((written.process, record_key(value)), value).unwrap_or(value);
+                    if value < before {
+                        found.add("older-value", format!("{}: {key:?}: {written} after {before:x}", event.process));
                     }
                 }
             }
@@ -176,7 +198,11 @@ fn high_watermark_regress(facts: &Facts<'_>, found: &mut Found) {
 fn density(facts: &Facts<'_>, found: &mut Found) {
     for (key, log) in &facts.history.logs {
         let offsets: Vec<i64> = log.records.iter().map(|(offset, _)| *offset).collect();
-        if !offsets.iter().copied().eq(log.start..log.end) {
+        let is_whole = match facts.history.compacted.contains(&key.0) {
+            false => offsets.iter().copied().eq(log.start..log.end),
+            true => offsets.is_sorted() && offsets.last().map_or(log.start, |last| last + 1) == log.end,
+        };
+        if !is_whole {
             found.add("density", format!("{key:?}: {} records in {}..{}", offsets.len(), log.start, log.end));
         }
     }

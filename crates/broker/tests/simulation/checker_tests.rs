@@ -208,6 +208,80 @@ fn a_hole_is_found() {
     });
 }
 
+/// Of three values the first and the last have one key.
+fn compacted() -> History {
+    let mut history = acked(0..3);
+    history.compacted.insert(K.0);
+    history
+}
+
+fn ends_with(history: &mut History, records: &[(i64, u32)], end: i64) {
+    let records = records.iter().map(|(offset, sequence)| (*offset, Some(v(*sequence)))).collect();
+    history.logs.insert(K, FinalLog { start: 0, end, records });
+}
+
+#[test]
+fn what_has_a_later_value_may_be_compacted() {
+    test(|| {
+        let mut history = compacted();
+        poll(&mut history, 1, &[1, 2]);
+        now(&mut history, 8, Op::Assign { key: K, offset: 0 });
+        now(&mut history, 8, Op::Poll { key: K, records: vec![(1, Some(v(1))), (2, Some(v(2)))] });
+        ends_with(&mut history, &[(1, 1), (2, 2)], 3);
+        found(&history, &[]);
+        ends_with(&mut history, &[(0, 0), (1, 1), (2, 2)], 3);
+        found(&history, &[]);
+    });
+}
+
+#[test]
+fn the_last_value_of_a_key_that_is_lost_is_found() {
+    test(|| {
+        let mut history = compacted();
+        ends_with(&mut history, &[(0, 0), (2, 2)], 3);
+        found(&history, &["lost-write"]);
+        ends_with(&mut history, &[(1, 1)], 3);
+        found(&history, &["density", "lost-write"]);
+        ends_with(&mut history, &[(0, 2), (1, 1), (2, 2)], 3);
+        let kinds = kinds(&history);
+        assert!(kinds.contains(&"inconsistent-offsets"), "another value in its place: {kinds:?}");
+    });
+}
+
+#[test]
+fn a_consumer_skips_only_what_has_a_later_value_by_then() {
+    test(|| {
+        let reads = |history: &mut History, offset| {
+            now(history, 8, Op::Assign { key: K, offset: 0 });
+            now(history, 8, Op::Poll { key: K, records: vec![(offset, Some(v(u32::try_from(offset).expect("few"))))] });
+        };
+        let mut history = compacted();
+        reads(&mut history, 1);
+        found(&history, &[]);
+        reads(&mut history, 2);
+        found(&history, &["poll-skip"]);
+        let mut history = acked(0..2);
+        history.compacted.insert(K.0);
+        reads(&mut history, 1);
+        send(&mut history, 2, Outcome::Ok, 2);
+        found(&history, &["poll-skip"]);
+    });
+}
+
+#[test]
+fn an_older_value_after_a_newer_one_is_found() {
+    test(|| {
+        let mut history = compacted();
+        poll(&mut history, 2, &[2]);
+        now(&mut history, 9, Op::Assign { key: K, offset: 0 });
+        poll(&mut history, 0, &[0, 1]);
+        found(&history, &[]);
+        poll(&mut history, 2, &[2, 0]);
+        let kinds = kinds(&history);
+        assert!(kinds.contains(&"older-value"), "{kinds:?}");
+    });
+}
+
 #[test]
 fn out_of_range_of_what_is_there_is_found() {
     test(|| {

@@ -9,7 +9,7 @@ use rand::Rng;
 
 use crate::client::{Client, records_of};
 use crate::history::{Key, Op, Process};
-use crate::world::{Agent, KEPT, ORG, Phase, SHORT, World};
+use crate::world::{Agent, LASTING, ORG, Phase, World};
 
 const MAX_WAIT: Duration = Duration::from_millis(500);
 
@@ -87,7 +87,7 @@ pub(crate) async fn watch_ends(world: Arc<World>, process: Process) {
     let mut client = Client::new(&world, process);
     while world.phase() < Phase::Over {
         client.rest(120).await;
-        let (number, _, partitions) = if client.roll(0.7) { KEPT } else { SHORT };
+        let (number, _, partitions) = LASTING[client.rng.random_range(0..LASTING.len())];
         let key = (number, client.rng.random_range(0..partitions));
         let agent = client.leader(key);
         let wanted = |spec| ListOffsetsPartition {

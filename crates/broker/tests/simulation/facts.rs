@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::history::{History, Key, Moment, Op, Outcome, Process, Record, Value};
+use crate::history::{History, Key, Moment, Op, Outcome, Process, Record, Value, record_key};
 
 /// A value that was sent, with all attempts to send it.
 #[derive(Debug)]
@@ -55,6 +55,10 @@ pub(crate) struct Facts<'h> {
     /// Offsets that hold a value, as acked or read.
     existing: BTreeMap<Key, BTreeSet<i64>>,
     finals: BTreeMap<(Key, i64), Option<Value>>,
+    /// Of topics that are compacted, where a key has values, and when the first attempt to send each began.
+    of_record_key: BTreeMap<(Key, u32), BTreeMap<i64, Moment>>,
+    /// And which value is where.
+    placed: BTreeMap<(Key, i64), Value>,
     ends: BTreeMap<Key, Highest>,
     /// Highest log start that anybody was told, or asked for.
     starts: BTreeMap<Key, i64>,
@@ -68,6 +72,8 @@ impl<'h> Facts<'h> {
             places: BTreeMap::new(),
             existing: BTreeMap::new(),
             finals: BTreeMap::new(),
+            of_record_key: BTreeMap::new(),
+            placed: BTreeMap::new(),
             ends: BTreeMap::new(),
             starts: BTreeMap::new(),
         };
@@ -79,7 +85,18 @@ impl<'h> Facts<'h> {
             facts.finals.extend(log.records.iter().map(|(offset, value)| ((*key, *offset), *value)));
             facts.start(*key, log.start);
         }
+        facts.place();
         facts
+    }
+
+    fn place(&mut self) {
+        for written in self.written.values().filter(|written| self.history.compacted.contains(&written.key.0)) {
+            for offset in self.offsets(written) {
+                self.placed.insert((written.key, offset), written.value);
+                let of_key = self.of_record_key.entry((written.key, record_key(written.value))).or_default();
+                of_key.insert(offset, written.began);
+            }
+        }
     }
 
     fn take(&mut self, process: Process, began: Moment, ended: Moment, op: &Op) {
@@ -141,9 +158,25 @@ impl<'h> Facts<'h> {
         self.finals.get(&(key, offset)).copied().flatten()
     }
 
-    /// Whether a value is known to be at one of these offsets.
-    pub(crate) fn any_between(&self, key: Key, first: i64, end: i64) -> bool {
-        first < end && self.existing.get(&key).is_some_and(|offsets| offsets.range(first..end).next().is_some())
+    /// Whether a value is known to be at one of these offsets that was not compacted at that moment.
+    pub(crate) fn any_between(&self, key: Key, first: i64, end: i64, moment: Moment) -> bool {
+        let offsets = self.existing.get(&key).filter(|_| first < end);
+        offsets.into_iter().flat_map(|offsets| offsets.range(first..end)).any(|offset| {
+            let after = self.after(key, *offset);
+            !after.is_some_and(|mut after| after.any(|(_, began)| *began < moment))
+        })
+    }
+
+    /// The values that are known to be after this one in a topic that is compacted, with its key.
+    fn after(&self, key: Key, offset: i64) -> Option<impl Iterator<Item = (&i64, &Moment)>> {
+        let value = self.placed.get(&(key, offset))?;
+        Some(self.of_record_key.get(&(key, record_key(*value)))?.range(offset + 1..))
+    }
+
+    /// Whether nothing is there in the end, and another value of its key after it.
+    pub(crate) fn is_compacted(&self, key: Key, offset: i64) -> bool {
+        let is_final = |offset: i64| self.finals.contains_key(&(key, offset));
+        !is_final(offset) && self.after(key, offset).is_some_and(|mut after| after.any(|(offset, _)| is_final(*offset)))
     }
 
     /// Everything that was read.

@@ -48,6 +48,11 @@ pub(crate) fn key_of(value: Value) -> Key {
     (topic, i32::from(partition))
 }
 
+/// The key of a value's record: half of a producer's values have the first key, a quarter the second, and so on.
+pub(crate) fn record_key(value: Value) -> u32 {
+    u32::try_from(value & u64::from(u32::MAX)).expect("masked").trailing_ones()
+}
+
 /// An offset and what was read there; `None`: no value at all.
 pub(crate) type Record = (i64, Option<Value>);
 
@@ -79,7 +84,7 @@ pub(crate) enum Op {
 }
 
 /// One operation of one client.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
     pub(crate) process: Process,
     pub(crate) began: Moment,
@@ -95,6 +100,13 @@ pub(crate) struct FinalLog {
     pub(crate) records: Vec<Record>,
 }
 
+impl FinalLog {
+    /// Offsets that have no record.
+    pub(crate) fn holes(&self) -> usize {
+        usize::try_from(self.end - self.start).unwrap_or(0).saturating_sub(self.records.len())
+    }
+}
+
 /// Everything that happened.
 pub(crate) struct History {
     started: Instant,
@@ -105,6 +117,8 @@ pub(crate) struct History {
     sending: BTreeMap<Value, (Process, Moment)>,
     /// Producers whose values are never there twice.
     pub(crate) idempotent: BTreeSet<Process>,
+    /// Topics in which only the last value of each key has to stay.
+    pub(crate) compacted: BTreeSet<u8>,
     /// Topics of which nothing is ever deleted are whole; others lose their beginning.
     pub(crate) logs: BTreeMap<Key, FinalLog>,
     /// What was seen to be wrong while it happened.
@@ -120,6 +134,7 @@ impl History {
             events: Vec::new(),
             sending: BTreeMap::new(),
             idempotent: BTreeSet::new(),
+            compacted: BTreeSet::new(),
             logs: BTreeMap::new(),
             noted: Vec::new(),
         }

@@ -10,17 +10,17 @@ use rand::Rng;
 use tokio::time::{Instant, timeout};
 
 use crate::client::{Client, payload};
-use crate::history::{Key, Moment, Op, Outcome, Process, Value, value};
+use crate::history::{Key, Moment, Op, Outcome, Process, Value, record_key, value};
 use crate::world::{FLEETING, ORG, Phase, World};
 
-/// Longest pause between two sends, in ms. A partition stays below 64 KiB: larger ranges are verified on another thread, and then
-/// a run would not repeat.
+/// Longest pause between two sends, in ms.
 const PAUSE_MS: u64 = 300;
 /// What a producer waits for an ack.
 const DELIVERY: Duration = Duration::from_secs(8);
 
 pub(crate) fn batch(value: Value, timestamp: i64, sequence: Option<(i64, u32)>) -> Bytes {
-    let record = NewRecord { key: None, value: Some(payload(value)), timestamp, headers: Vec::new() };
+    let key = Some(Bytes::copy_from_slice(&record_key(value).to_be_bytes()));
+    let record = NewRecord { key, value: Some(payload(value)), timestamp, headers: Vec::new() };
     let sequence = sequence.map(|(id, sequence)| (id, 0, i32::try_from(sequence).expect("few")));
     encode_batch(&[record], sequence).expect("encodes")
 }

@@ -14,7 +14,7 @@ use crate::checker::{Anomaly, check};
 use crate::history::{Event, Key, Op, Outcome, Process};
 use crate::seeds::Bug;
 use crate::trouble::trouble;
-use crate::world::{AGENTS, KEPT, Phase, SHORT, World};
+use crate::world::{AGENTS, LASTING, Phase, World};
 use crate::{admins, audit, consumers, members_classic, members_consumer, producers};
 
 const SAFETY: Duration = Duration::from_secs(60);
@@ -39,6 +39,8 @@ pub(crate) struct Counts {
     pub(crate) unknown: usize,
     pub(crate) reads: usize,
     pub(crate) commits: usize,
+    /// Records that compaction took out.
+    pub(crate) compacted: usize,
 }
 
 impl Counts {
@@ -51,6 +53,7 @@ impl Counts {
         self.unknown += other.unknown;
         self.reads += other.reads;
         self.commits += other.commits;
+        self.compacted += other.compacted;
     }
 
     fn take(&mut self, event: &Event) {
@@ -71,6 +74,7 @@ impl Counts {
 pub(crate) struct Ran {
     pub(crate) seed: u64,
     pub(crate) hash: u64,
+    pub(crate) events: Vec<Event>,
     pub(crate) anomalies: Vec<Anomaly>,
     pub(crate) counts: Counts,
 }
@@ -93,11 +97,14 @@ pub(crate) async fn simulate(seed: u64, bug: Option<Bug>) -> Ran {
     world.history.lock().end();
     let last = world.end_all().await;
     audit::audit(&world, &last).await;
-    let history = world.history.lock();
+    let mut history = world.history.lock();
     let mut counts = Counts { simulated_ms: began.elapsed().as_millis(), ..Counts::default() };
     counts.fault_windows = world.fault_windows.load(Ordering::Relaxed);
     history.events.iter().for_each(|event| counts.take(event));
-    Ran { seed, hash: history.hash(), anomalies: check(&history), counts }
+    let compacted = history.logs.iter().filter(|(key, _)| history.compacted.contains(&key.0));
+    counts.compacted = compacted.map(|(_, log)| log.holes()).sum();
+    let (hash, anomalies) = (history.hash(), check(&history));
+    Ran { seed, hash, events: std::mem::take(&mut history.events), anomalies, counts }
 }
 
 /// Everybody who takes part.
@@ -114,7 +121,7 @@ impl Crowd {
         let mut crowd = Self { producers: Vec::new(), steady: Vec::new(), followers: Vec::new(), others: Vec::new() };
         let mut processes = 1..;
         let mut next = || processes.next().expect("many");
-        for (topic, _, partitions) in [KEPT, SHORT] {
+        for (topic, _, partitions) in LASTING {
             for key in (0..partitions).map(|partition| (topic, partition)) {
                 let (once, pipelined) = (next(), next());
                 crowd.producers.push(tokio::spawn(producers::produce_once(Arc::clone(world), once, key)));
@@ -189,7 +196,7 @@ async fn within(time: Duration, is_so: impl Fn() -> Result<(), String>) -> Resul
 
 fn all_led(world: &World) -> Result<(), String> {
     let agents = world.agents();
-    for (topic, name, partitions) in [KEPT, SHORT] {
+    for (topic, name, partitions) in LASTING {
         for partition in 0..partitions {
             let leads = |agent: &Arc<crate::world::Agent>| {
                 let leader = agent.broker.partition_leader(world.topic_id(topic), partition);

@@ -35,6 +35,10 @@ const EPOCH: i64 = 1_700_000_000_000;
 pub(crate) const KEPT: (u8, &str, i32) = (0, "kept", 4);
 /// Retention and DeleteRecords shorten it.
 pub(crate) const SHORT: (u8, &str, i32) = (1, "short", 2);
+/// It is compacted all the time.
+pub(crate) const COMPACTED: (u8, &str, i32) = (2, "compacted", 2);
+/// The topics that stay.
+pub(crate) const LASTING: [(u8, &str, i32); 3] = [KEPT, SHORT, COMPACTED];
 /// It is deleted and made again all the time.
 pub(crate) const FLEETING: &str = "fleeting";
 /// What retention leaves of a partition of [`SHORT`] at least.
@@ -98,6 +102,8 @@ impl World {
             Some(Bug::OfStore(bug)) => metadata.with_seeded_bug(bug),
             _ => metadata,
         };
+        let mut history = History::new();
+        history.compacted.insert(COMPACTED.0);
         let world = Arc::new(Self {
             metadata: Arc::new(metadata),
             bucket: Operator::new(Memory::default()).expect("memory store"),
@@ -109,7 +115,7 @@ impl World {
             zombies: Mutex::default(),
             feeds: Mutex::default(),
             topics: Mutex::default(),
-            history: Mutex::new(History::new()),
+            history: Mutex::new(history),
             phase: Mutex::new(Phase::Troubled),
             positions: Mutex::default(),
             last_acks: Mutex::default(),
@@ -120,7 +126,7 @@ impl World {
             world.agents.lock().push(agent);
         }
         world.connect_all();
-        for (_, name, partitions) in [KEPT, SHORT] {
+        for (_, name, partitions) in LASTING {
             let topic = world.create(&world.agent(0).broker, name, partitions).await.expect("created");
             world.topics.lock().push(topic.topic_id);
         }
@@ -146,8 +152,15 @@ impl World {
     }
 
     pub(crate) async fn create(&self, broker: &Broker, name: &str, partitions: i32) -> Option<Arc<Topic>> {
+        let config = |name: &str, value: String| (name.to_owned(), Some(value));
         let configs = match name {
-            "short" => vec![("retention.bytes".to_owned(), Some(RETENTION_BYTES.to_string()))],
+            "short" => vec![config("retention.bytes", RETENTION_BYTES.to_string())],
+            "compacted" => {
+                vec![
+                    config("cleanup.policy", "compact".to_owned()),
+                    config("min.cleanable.dirty.ratio", "0.01".to_owned()),
+                ]
+            }
             _ => Vec::new(),
         };
         let request = CreateTopic {
@@ -317,7 +330,7 @@ async fn feed(leader: Broker, follower: Broker) {
             biased;
             news = feed.next() => news,
             () = sleep(Duration::from_secs(1)) => Vec::new(),
-            _ = wanted.changed() => continue,
+            () = wanted.changed() => continue,
         };
         sleep(Duration::from_millis(1)).await;
         follower.take_progress(leader.session(), news);
@@ -342,6 +355,7 @@ fn settings(number: usize) -> BrokerSettings {
         rewrite_bytes: 800,
         rewrite_age: Duration::from_millis(200),
         rewrite_bytes_per_second: 1 << 20,
+        compaction_interval: Duration::from_millis(300),
         groups,
         ..BrokerSettings::for_tests(name)
     }

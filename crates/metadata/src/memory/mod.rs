@@ -11,6 +11,7 @@ mod sessions;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use segment::{
@@ -19,7 +20,7 @@ use segment::{
 };
 use uuid::Uuid;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::{CoordinatorKey, LaneReport, Registration, SeededBug, SegmentCommit, StoreError, TopicRow};
 
@@ -43,8 +44,10 @@ pub struct MemoryStore {
     clock: Box<dyn Fn() -> TimestampMs + Send + Sync>,
     state: Mutex<State>,
     faults: Mutex<Faults>,
-    /// The version, for those who wait for it to rise.
-    version: watch::Sender<i64>,
+    /// The version that was announced.
+    version: AtomicI64,
+    /// Those who wait for another. They are woken in the order in which they began to wait, so that a simulation repeats.
+    announced: Notify,
 }
 
 impl std::fmt::Debug for MemoryStore {
@@ -71,7 +74,8 @@ impl MemoryStore {
             clock: Box::new(clock),
             state: Mutex::new(State::default()),
             faults: Mutex::new(Faults::default()),
-            version: watch::Sender::new(0),
+            version: AtomicI64::new(0),
+            announced: Notify::new(),
         }
     }
 
@@ -133,7 +137,9 @@ impl MemoryStore {
     }
 
     fn announce(&self, state: &State) {
-        self.version.send_if_modified(|known| std::mem::replace(known, state.version) != state.version);
+        if self.version.swap(state.version, Ordering::AcqRel) != state.version {
+            self.announced.notify_waiters();
+        }
     }
 
     /// Runs a transaction on the session's connection for commits.

@@ -1,6 +1,7 @@
 //! Sessions, leases and producer ids in the in-memory model.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use segment::{LeaderEpoch, PartitionKey, ProducerId, SessionId, TimestampMs};
@@ -114,8 +115,14 @@ impl Sessions for MemoryStore {
     }
 
     async fn change_hint(&self, version: i64) {
-        // The sender lives as long as `self`, so waiting cannot fail.
-        let _ = self.version.subscribe().wait_for(|known| *known > version).await;
+        loop {
+            // Begun before the look: what is announced between the look and the wait is not missed.
+            let announced = self.announced.notified();
+            if self.version.load(Ordering::Acquire) > version {
+                return;
+            }
+            announced.await;
+        }
     }
 
     async fn list_agents(&self) -> Result<Vec<AgentRow>, StoreError> {
@@ -244,3 +251,7 @@ impl State {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "sessions_tests.rs"]
+mod tests;
