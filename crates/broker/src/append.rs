@@ -45,6 +45,8 @@ pub struct PendingAppend {
     deadline: Instant,
     started: Instant,
     bytes: u64,
+    /// Whether a batch of the partition was turned away lately.
+    first_comes_again: bool,
     metrics: Arc<Metrics>,
 }
 
@@ -62,7 +64,7 @@ impl PendingAppend {
     /// As [`AppendError`] says.
     pub async fn acked(self) -> Result<Appended, AppendError> {
         let answered = match tokio::time::timeout_at(self.deadline, self.answer).await {
-            Ok(Ok(answered)) => answered,
+            Ok(Ok(answered)) => answered.map_err(|error| error.if_first_comes_again(self.first_comes_again)),
             // The lane ended without a word on this batch: what became of it cannot be said.
             Ok(Err(_)) => Err(AppendError::Unknown),
             Err(_) => Err(AppendError::TimedOut),
@@ -97,7 +99,10 @@ impl Broker {
         if found.topic.is_internal() {
             return Err(AppendError::InternalTopic);
         }
-        let partition = self.led(request.topic_id, request.partition).ok_or(AppendError::NotLeader)?;
+        let Some(partition) = self.led(request.topic_id, request.partition) else {
+            self.pool().turned_away.note(request.topic_id, request.partition);
+            return Err(AppendError::NotLeader);
+        };
         let deadline = started + request.timeout.min(PRODUCE_TIMEOUT_MAX);
         let bytes = request.batch.len() as u64;
         let checked =
@@ -111,11 +116,14 @@ impl Broker {
             permit: request.permit,
         });
         let placed = self.pool().append(&partition, candidate, self.metadata(), self.clock(), deadline).await?;
+        let first_comes_again = self.pool().turned_away.lately(request.topic_id, request.partition);
         let proposed_base_offset = match placed.placed {
             Placed::InLine { base_offset, .. } => Some(base_offset),
             Placed::Waits(base_offset) => base_offset,
             Placed::Answered => None,
-            Placed::Refused(error) => return Err(self.confirm_refusal(&partition, error).await),
+            Placed::Refused(error) => {
+                return Err(self.confirm_refusal(&partition, error.if_first_comes_again(first_comes_again)).await);
+            }
         };
         Ok(PendingAppend {
             proposed_base_offset,
@@ -123,6 +131,7 @@ impl Broker {
             deadline,
             started,
             bytes,
+            first_comes_again,
             metrics: Arc::clone(self.metrics_shared()),
         })
     }
@@ -268,6 +277,14 @@ pub enum AppendError {
 }
 
 impl AppendError {
+    /// What is missing before this one may have been turned away a moment ago: then it comes again, and so must this one.
+    fn if_first_comes_again(self, comes_again: bool) -> Self {
+        match self {
+            Self::OutOfOrderSequence { .. } if comes_again => Self::NotLeader,
+            error => error,
+        }
+    }
+
     /// A short name for counting; one of a fixed set.
     fn code(&self) -> &'static str {
         match self {

@@ -10,3 +10,4 @@ pub(crate) mod pool;
 mod producer_state;
 pub(crate) mod progress;
 pub(crate) mod segment_plan;
+mod turned_away;

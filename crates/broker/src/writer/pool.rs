@@ -19,6 +19,7 @@ use super::pacing::Pacing;
 use super::partition::{Partition, PlacedAppend};
 use super::partition_state::{Answers, Candidate, PartitionState, Placed};
 use super::producer_state::Interrupted;
+use super::turned_away::TurnedAway;
 use crate::append::AppendError;
 use crate::clock::Clock;
 use crate::limits::{FLUSH_DOUBLINGS_MAX, FLUSH_FULL_BYTES};
@@ -43,6 +44,7 @@ pub(crate) struct WriterPool {
     /// Signed: a gather may count a batch before the append that placed it does.
     waiting_bytes: AtomicI64,
     pub(crate) pacing: Pacing,
+    pub(crate) turned_away: TurnedAway,
     draining: AtomicBool,
     /// Those who want what waits to be flushed now.
     hurrying: AtomicUsize,
@@ -65,6 +67,7 @@ impl WriterPool {
             dirty: Mutex::default(),
             waiting_bytes: AtomicI64::new(0),
             pacing: Pacing::new(),
+            turned_away: TurnedAway::default(),
             draining: AtomicBool::new(false),
             hurrying: AtomicUsize::new(0),
             changed: Notify::new(),

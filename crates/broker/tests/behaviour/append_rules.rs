@@ -165,3 +165,41 @@ async fn memory_is_given_back_when_the_batch_is_decided_and_not_before() {
         tokio::time::timeout(Duration::from_secs(1), budget.acquire(100)).await.expect("given back");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_behind_a_batch_that_was_turned_away_is_not_out_of_order() {
+    let rig = Rig::new();
+    let first = rig.start().await;
+    let topic = create(&first, "t", 8).await;
+    let send = async |broker: &Broker, partition, sequence| {
+        broker.append(request(&topic, partition, batch(1, Some((5, 0, sequence))))).await?.acked().await
+    };
+    for partition in 0..8 {
+        send(&first, partition, 0).await.expect("acked");
+    }
+    let next = rig.start_with(BrokerSettings::for_tests("b")).await;
+    // Of three in flight to who is about to lead, the first comes too early.
+    for partition in 0..8 {
+        assert_eq!(send(&next, partition, 1).await, Err(AppendError::NotLeader));
+    }
+    let leads = |partition: usize| {
+        let leader = next.partitions(&topic)[partition].leader;
+        leader == Some(next.cluster().node_id)
+    };
+    let moved = loop {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if let Some(moved) = (0..8).find(|partition| leads(*partition)) {
+            break i32::try_from(moved).expect("small");
+        }
+    };
+    assert_eq!(send(&next, moved, 2).await, Err(AppendError::NotLeader));
+    assert!(!send(&next, moved, 1).await.expect("acked").duplicate);
+    assert!(!send(&next, moved, 2).await.expect("acked").duplicate);
+    // In line behind another producer's, too.
+    let other = batch(1, Some((6, 0, 0)));
+    let (other, early) = tokio::join!(next.append(request(&topic, moved, other)), send(&next, moved, 9));
+    assert_eq!(early, Err(AppendError::NotLeader));
+    other.expect("placed").acked().await.expect("acked");
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(send(&next, moved, 9).await, Err(AppendError::OutOfOrderSequence { got: 9, expected: 3 }));
+}
