@@ -282,9 +282,13 @@ class Cluster:
         self.sql(f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'streamhouse' AND random() < {share}")
 
     def sql(self, statement: str) -> list[list[str]]:
-        """Rows of a statement, through psql."""
-        out = subprocess.run(["psql", "-X", "-A", "-t", "-F", "\t", "-c", statement, self.postgres.url],
-                             check=True, capture_output=True, text=True, timeout=30).stdout
+        """Rows of a statement, through psql. A database that has just restarted may not be reached at once (exit code 2)."""
+        command = ["psql", "-X", "-A", "-t", "-F", "\t", "-c", statement, self.postgres.url]
+        deadline = time.monotonic() + 10
+        while (done := subprocess.run(command, capture_output=True, text=True, timeout=30)).returncode == 2 and time.monotonic() < deadline:
+            time.sleep(0.2)
+        done.check_returncode()
+        out = done.stdout
         return [line.split("\t") for line in out.splitlines() if line]
 
     def end(self) -> None:

@@ -93,10 +93,11 @@ class Groups:
             figure(f"longest pause of {group}'s commits {when}", max(b - a for a, b in itertools.pairwise(moments)))
 
     def _ask(self) -> list[str]:
-        ends = self._ends(deadline := time.monotonic() + CATCH_UP_S)
+        deadline = time.monotonic() + CATCH_UP_S
         complaints, recorder = [], self._trial.load.recorder
         for group in GROUPS:
-            while (offsets := self._committed(group, recorder)) != ends and time.monotonic() < deadline:
+            # What nobody knows of may still arrive, so the ends are asked for each time.
+            while (offsets := self._committed(group, recorder)) != (ends := self._ends(deadline)) and time.monotonic() < deadline:
                 time.sleep(0.5)
             complaints += [f"group-behind: {group} committed {offsets.get(p)} of {end} on {p}" for p, end in ends.items() if offsets.get(p) != end]
             for member in self.of(group):
