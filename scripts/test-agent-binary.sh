@@ -28,6 +28,7 @@ settings=(PATH="$PATH" AGENT_ID=test-agent KAFKA_ADDRESS=127.0.0.1:0 AGENT_ADDRE
     METADATA_STORE="$folder/data/metadata.db" STREAMHOUSE_STORE="file://$folder/data/store")
 
 start() {
+    : >out # what the one before said is not this one's
     env -i "${settings[@]}" "$binary" >out 2>log &
     agent=$!
     for _ in $(seq 200); do
