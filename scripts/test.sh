@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything there is to test, from a fresh clone: what the tests need, lints, the build, units, the built binary, real
-# clients, hostile input, kill tests, many agents. A table at the end; exit code 1 if anything failed. On two cores about 30 minutes cold.
+# clients, hostile input, kill tests, many agents. A table at the end; exit code 1 if anything failed. On two cores about 35 minutes cold.
 #
 #   scripts/test.sh [step…]     steps: setup lints build units binary deploy clients stores hostile kill cluster; none means all
 set -euo pipefail
