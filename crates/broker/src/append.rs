@@ -116,13 +116,14 @@ impl Broker {
             permit: request.permit,
         });
         let placed = self.pool().append(&partition, candidate, self.metadata(), self.clock(), deadline).await?;
-        let first_comes_again = self.pool().turned_away.lately(request.topic_id, request.partition);
-        let proposed_base_offset = match placed.placed {
-            Placed::InLine { base_offset, .. } => Some(base_offset),
-            Placed::Waits(base_offset) => base_offset,
-            Placed::Answered => None,
+        // Asked for those alone that may turn out to be out of order.
+        let first_comes_again = || self.pool().turned_away.lately(request.topic_id, request.partition);
+        let (proposed_base_offset, first_comes_again) = match placed.placed {
+            Placed::InLine { base_offset, .. } => (Some(base_offset), false),
+            Placed::Waits(base_offset) => (base_offset, first_comes_again()),
+            Placed::Answered => (None, false),
             Placed::Refused(error) => {
-                return Err(self.confirm_refusal(&partition, error.if_first_comes_again(first_comes_again)).await);
+                return Err(self.confirm_refusal(&partition, error.if_first_comes_again(first_comes_again())).await);
             }
         };
         Ok(PendingAppend {
