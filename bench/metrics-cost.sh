@@ -4,14 +4,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-export STREAMHOUSE_TOOLS=${STREAMHOUSE_TOOLS:-$PWD/target/compat} PYTHONDONTWRITEBYTECODE=1
-scripts/setup.sh --bench
-cc -O2 -Wall -Wextra -o "$STREAMHOUSE_TOOLS/load" bench/load.c -lrdkafka -lpthread
+. bench/build.sh
+build --bench
 if [ "${SKIP_WITHOUT:-0}" != 1 ]; then
     # In the same folder, so that what both builds share is built once; the full one is put back.
     export STREAMHOUSE_AGENT_WITHOUT_METRICS=$PWD/target/release/agent-without-metrics
     cargo build --release --locked -p agent --no-default-features --features gcs,azure
     cp target/release/agent "$STREAMHOUSE_AGENT_WITHOUT_METRICS"
-    cargo build --release --locked --workspace --all-targets
+    cargo build --release --locked --workspace --bins
 fi
 PYTHONPATH=compat-tests/harness exec "$STREAMHOUSE_TOOLS/venv/bin/python" bench/metrics_cost.py "$@"

@@ -7,7 +7,7 @@ pub const FLUSH_PATIENCE_MIN: std::time::Duration = std::time::Duration::from_mi
 /// The same at most, for batches whose producers collected them for as long.
 pub const FLUSH_PATIENCE_MAX: std::time::Duration = std::time::Duration::from_millis(4);
 /// What makes a flush worth its cost: with an interval of 0 this much waits for nobody.
-pub const FLUSH_FULL_BYTES: usize = 64 * 1024;
+pub const FLUSH_FULL_BYTES: usize = 128 * 1024;
 /// With a flush interval of 0: each upload in flight doubles `FLUSH_BYTES` for the next one, so often at most.
 pub const FLUSH_DOUBLINGS_MAX: usize = 3;
 /// Largest answer to a fetch, whatever the client asks for.

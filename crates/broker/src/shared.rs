@@ -231,7 +231,7 @@ impl Shared {
     /// The reader of what is not in memory.
     pub(crate) fn cold_reader(&self) -> Arc<ColdReader> {
         let bytes = self.settings.memory_bytes;
-        let memory = ColdMemory { ranges: bytes / 16 * 3, blocks: bytes / 16, answers: bytes / 32 * 3 };
+        let memory = ColdMemory { ranges: bytes / 16 * 5, blocks: bytes / 16, answers: bytes / 32 * 3 };
         let (metadata, metrics) = (Arc::clone(&self.metadata), Arc::clone(&self.metrics));
         Arc::new(ColdReader::new(metadata, self.store.clone(), self.cache.clone(), metrics, memory))
     }

@@ -79,9 +79,9 @@ struct Place<'a> {
 }
 
 impl Objects {
-    /// `bytes_max`: blocks in memory; twice as much is in flight for consumers, and ahead of them, at most.
+    /// `bytes_max`: blocks in memory; twice as much is in flight for consumers at most, three times ahead of them.
     pub(super) fn new(store: Operator, disk: DiskCache, metrics: Arc<Metrics>, bytes_max: usize) -> Self {
-        let gets = [2 * bytes_max, 2 * bytes_max, bytes_max / 2].map(MemoryBudget::new);
+        let gets = [2 * bytes_max, 3 * bytes_max, bytes_max / 2].map(MemoryBudget::new);
         Self { store, disk, metrics, blocks: SingleFlight::of_loaded(bytes_max), sharing: Mutex::default(), gets }
     }
 
