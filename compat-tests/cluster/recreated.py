@@ -1,8 +1,8 @@
 """A topic that is filled, read, deleted and made again under its name, over and over: nothing of the one before may be seen.
 
 Each incarnation is a topic of its own in the history (`fleeting#3`), and its values say so: one that comes back under the next
-is a value of another partition. A deletion whose answer was lost may still happen later, to the next of that name; so then the
-name is given up.
+is a value of another partition. A deletion or a send whose answer was lost may still happen later, to the next of that name (what is
+named by its name and not by its id is whatever has the name when it is read, as in Apache Kafka); so then the name is given up.
 """
 
 import random
@@ -59,11 +59,12 @@ class Recreator(threading.Thread):
                     KafkaError.TOPIC_ALREADY_EXISTS)
         known = f"{self._name}#{self.rounds}"
         router = Router(self._kafka.split(","), self._name)
-        highest = self._fill(router, known)
+        highest, lost = self._fill(router, known)
         self._read(router, known, highest)
         router.close()
-        if self._until("delete", lambda admin: admin.delete_topics([self._name], operation_timeout=5)[self._name],
-                       KafkaError.UNKNOWN_TOPIC_OR_PART) > 1:
+        asked = self._until("delete", lambda admin: admin.delete_topics([self._name], operation_timeout=5)[self._name],
+                            KafkaError.UNKNOWN_TOPIC_OR_PART)
+        if lost or asked > 1:
             self._name = self._new_name()
 
     def _until(self, what: str, ask, done: int) -> int:
@@ -84,9 +85,9 @@ class Recreator(threading.Thread):
                 last = "no answer"
         raise RuntimeError(f"not in {READ_WITHIN_S} s: {what} {self._name}: {last}")
 
-    def _fill(self, router: Router, known: str) -> dict[int, int]:
-        """Sends its records, each once; the highest offset acked of each partition."""
-        highest = dict.fromkeys(range(PARTITIONS), -1)
+    def _fill(self, router: Router, known: str) -> tuple[dict[int, int], int]:
+        """Sends its records, each once; the highest offset acked of each partition, and how many answers were lost."""
+        highest, lost = dict.fromkeys(range(PARTITIONS), -1), 0
         for number in range(RECORDS):
             partition = number % PARTITIONS
             connection = None
@@ -94,14 +95,15 @@ class Recreator(threading.Thread):
                 address = router.leader(partition)
                 connection = router.connection(address) if address else None
             if connection is None:
-                return highest
+                return highest, lost
             value = Value(self._run, known, partition, self.name, number).encode()
             operation = self._recorder.invoke(self.name, "send", topic=known, partition=partition, value=value)
             try:
                 error, offset = produce_answer(connection.ask(PRODUCE, produce_request(self._name, partition, batch_of(value.encode()), 1_500)))
-            except OSError as lost:
-                self._recorder.complete(self.name, "send", INFO, operation, error=type(lost).__name__)
+            except OSError as error:
+                self._recorder.complete(self.name, "send", INFO, operation, error=type(error).__name__)
                 router.drop(connection)
+                lost += 1
                 continue
             if error == NONE:
                 highest[partition] = max(highest[partition], offset)
@@ -109,7 +111,7 @@ class Recreator(threading.Thread):
             else:
                 self._recorder.complete(self.name, "send", FAIL if error in NOT_WRITTEN else INFO, operation, error=str(error))
                 router.forget_partition(partition)
-        return highest
+        return highest, lost
 
     def _read(self, router: Router, known: str, highest: dict[int, int]) -> None:
         """From the beginning to what was acked last."""
