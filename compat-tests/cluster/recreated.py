@@ -1,21 +1,24 @@
 """A topic that is filled, read, deleted and made again under its name, over and over: nothing of the one before may be seen.
 
 Each incarnation is a topic of its own in the history (`fleeting#3`), and its values say so: one that comes back under the next
-is a value of another partition. A deletion or a send whose answer was lost may still happen later, to the next of that name (what is
-named by its name and not by its id is whatever has the name when it is read, as in Apache Kafka); so then the name is given up.
+is a value of another partition. What names its topic and whose answer was lost may still happen later, to the next of that name, as in
+Apache Kafka: a deletion, or a send. Then the name is given up. Every second incarnation is written to by its id, where this cannot be: whatever was
+lost, nothing of it comes back.
 """
 
 import random
+import struct
 import threading
 import time
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from history import FAIL, INFO, OK, Value
 from raw_lanes import NONE, NOT_WRITTEN, Router
 from trial import Trial
-from wire import PRODUCE, batch_of, fetch, produce_answer, produce_request
+from wire import (PRODUCE, PRODUCE_BY_ID, Connection, batch_of, fetch, produce_answer, produce_by_id_answer, produce_by_id_request,
+                  produce_request)
 
 PARTITIONS, RECORDS = 3, 30
 READ_WITHIN_S = 120
@@ -58,34 +61,40 @@ class Recreator(threading.Thread):
         self._until("create", lambda admin: admin.create_topics([NewTopic(self._name, PARTITIONS, 1)])[self._name],
                     KafkaError.TOPIC_ALREADY_EXISTS)
         known = f"{self._name}#{self.rounds}"
+        topic_id = self._topic_id() if self.rounds % 2 else None
         router = Router(self._kafka.split(","), self._name)
-        highest, lost = self._fill(router, known)
+        highest, lost = self._fill(router, known, topic_id)
         self._read(router, known, highest)
         router.close()
-        asked = self._until("delete", lambda admin: admin.delete_topics([self._name], operation_timeout=5)[self._name],
-                            KafkaError.UNKNOWN_TOPIC_OR_PART)
-        if lost or asked > 1:
+        asked, _ = self._until("delete", lambda admin: admin.delete_topics([self._name], operation_timeout=5)[self._name],
+                               KafkaError.UNKNOWN_TOPIC_OR_PART)
+        if asked > 1 or lost and topic_id is None:
             self._name = self._new_name()
 
-    def _until(self, what: str, ask, done: int) -> int:
-        """Asks until it is so; how often it asked. Each time as a new client: an old one asks the controller it knows, for minutes."""
+    def _topic_id(self) -> bytes:
+        ask = lambda admin: admin.describe_topics(TopicCollection([self._name]), request_timeout=5)[self._name]
+        _, topic = self._until("describe", ask)
+        halves = topic.topic_id.get_most_significant_bits(), topic.topic_id.get_least_significant_bits()
+        return struct.pack(">qq", *halves)
+
+    def _until(self, what: str, ask, done: int = KafkaError.NO_ERROR) -> tuple[int, object]:
+        """Asks until it is so; how often it asked, and the answer. Each time as a new client: an old one asks the controller it knows, for minutes."""
         deadline, asked, last = time.monotonic() + READ_WITHIN_S, 0, None
         while time.monotonic() < deadline:
             asked += 1
             try:
                 admin = AdminClient({"bootstrap.servers": self._kafka, "log_level": 0, "socket.timeout.ms": 5_000})
-                ask(admin).result(10)
-                return asked
+                return asked, ask(admin).result(10)
             except KafkaException as error:
                 last = error.args[0]
                 if last.code() == done:
-                    return asked
+                    return asked, None
                 time.sleep(0.2)
             except TimeoutError:
                 last = "no answer"
         raise RuntimeError(f"not in {READ_WITHIN_S} s: {what} {self._name}: {last}")
 
-    def _fill(self, router: Router, known: str) -> tuple[dict[int, int], int]:
+    def _fill(self, router: Router, known: str, topic_id: bytes | None) -> tuple[dict[int, int], int]:
         """Sends its records, each once; the highest offset acked of each partition, and how many answers were lost."""
         highest, lost = dict.fromkeys(range(PARTITIONS), -1), 0
         for number in range(RECORDS):
@@ -99,7 +108,7 @@ class Recreator(threading.Thread):
             value = Value(self._run, known, partition, self.name, number).encode()
             operation = self._recorder.invoke(self.name, "send", topic=known, partition=partition, value=value)
             try:
-                error, offset = produce_answer(connection.ask(PRODUCE, produce_request(self._name, partition, batch_of(value.encode()), 1_500)))
+                error, offset = self._send(connection, partition, batch_of(value.encode()), topic_id)
             except OSError as error:
                 self._recorder.complete(self.name, "send", INFO, operation, error=type(error).__name__)
                 router.drop(connection)
@@ -112,6 +121,11 @@ class Recreator(threading.Thread):
                 self._recorder.complete(self.name, "send", FAIL if error in NOT_WRITTEN else INFO, operation, error=str(error))
                 router.forget_partition(partition)
         return highest, lost
+
+    def _send(self, connection: Connection, partition: int, batch: bytes, topic_id: bytes | None) -> tuple[int, int]:
+        if topic_id is None:
+            return produce_answer(connection.ask(PRODUCE, produce_request(self._name, partition, batch, 1_500)))
+        return produce_by_id_answer(connection.ask(PRODUCE, produce_by_id_request(topic_id, partition, batch, 1_500), PRODUCE_BY_ID))
 
     def _read(self, router: Router, known: str, highest: dict[int, int]) -> None:
         """From the beginning to what was acked last."""
