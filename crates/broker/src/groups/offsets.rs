@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use metadata::{CoordinatorChange, CoordinatorKey};
-use segment::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId};
+use metadata::{CoordinatorChange, CoordinatorKey, MetadataStore, StoreError};
+use segment::{LeaderEpoch, Offset, PartitionIndex, PartitionKey, TimestampMs, TopicId};
 use uuid::Uuid;
 
 use super::api::{FetchedOffset, GroupError, OffsetCommit, OffsetToCommit, PartitionOutcome};
@@ -16,6 +16,7 @@ use super::classic::OffsetExpiry;
 use super::effects::{Effects, Now};
 use super::limits::{OFFSET_METADATA_BYTES_MAX, OFFSETS_PER_GROUP_MAX, OFFSETS_PER_REQUEST_MAX};
 use super::rows::{KIND_OFFSET, RowError, RowReader, RowWriter};
+use super::shard::PAGE_ROWS;
 
 /// The layout of a value that is written.
 const VERSION: u8 = 0;
@@ -50,6 +51,30 @@ impl Offsets {
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.committed.len()
+    }
+
+    /// What is committed of a group now, as its rows say: true whoever coordinates.
+    pub(crate) async fn read(
+        metadata: &dyn MetadataStore,
+        coordinator: PartitionKey,
+        group_id: &str,
+    ) -> Result<Self, StoreError> {
+        let mut offsets = Self::default();
+        let mut after = CoordinatorKey { owner: group_id.to_owned(), kind: KIND_OFFSET, item: Bytes::new() };
+        loop {
+            let rows = metadata.coordinator_rows(coordinator, Some(&after), PAGE_ROWS).await?;
+            let is_last = rows.len() < PAGE_ROWS as usize;
+            for row in rows {
+                if row.key.owner != group_id || row.key.kind != KIND_OFFSET {
+                    return Ok(offsets);
+                }
+                offsets.load(&row.key.item, &row.value)?;
+                after = row.key;
+            }
+            if is_last {
+                return Ok(offsets);
+            }
+        }
     }
 
     /// About what they take in memory.

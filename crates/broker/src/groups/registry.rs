@@ -101,7 +101,7 @@ impl Registry {
         let settings = &self.surroundings.settings;
         let owner = row.key.owner.clone();
         let group = self.groups.entry(owner.clone()).or_insert_with(|| Group::new(owner, settings, now));
-        group.load(settings, now, &row).map_err(|error| StoreError::Damaged(format!("row of a group: {error}")))
+        Ok(group.load(settings, now, &row)?)
     }
 
     /// All rows were taken over.

@@ -2,7 +2,8 @@
 //!
 //! - Null topics (version 2+) ask for all that the group has. What was never committed, or is of a topic that does not exist, is
 //!   offset -1 with empty metadata and no error; an unknown id is UNKNOWN_TOPIC_ID.
-//! - What goes wrong for a whole group stands at each partition in version 1, at the top in 2 to 7, at the group from 8 on.
+//! - What goes wrong for a whole group stands at each partition in version 1, at the top in 2 to 7, at the group from 8 on; a stale
+//!   epoch at each partition too.
 //! - `require_stable` changes nothing while there are no transactions. The protocol crate's requests end at version 9:
 //!   [`crate::named_by_id`] decodes version 10.
 
@@ -69,7 +70,11 @@ async fn fetch(
     match (fetched, asked) {
         (Ok(fetched), None) => answer.with_topics(all(context, version, fetched)),
         (Ok(fetched), Some(asked)) => answer.with_topics(in_order(version, fetched, asked)),
-        (Err(error), Some(asked)) if version < 2 => answer.with_topics(failed(error, asked)),
+        (Err(error), Some(asked)) if version < 2 => answer.with_topics(failed(version, error, asked)),
+        // librdkafka asks again, once it has heard of the epoch, for those partitions that stand here.
+        (Err(error @ GroupError::StaleMemberEpoch), Some(asked)) => {
+            answer.with_error_code(error_code::of_group(error).code()).with_topics(failed(version, error, asked))
+        }
         (Err(error), _) => answer.with_error_code(error_code::of_group(error).code()),
     }
 }
@@ -120,11 +125,12 @@ fn in_order(version: i16, fetched: Vec<FetchedOffset>, asked: Vec<Asked>) -> Vec
     topics.collect()
 }
 
-fn failed(error: GroupError, asked: Vec<Asked>) -> Vec<OffsetFetchResponseTopics> {
+fn failed(version: i16, error: GroupError, asked: Vec<Asked>) -> Vec<OffsetFetchResponseTopics> {
     let code = error_code::of_group(error).code();
     let topics = asked.into_iter().map(|(topic, _, indexes)| {
         let partitions = indexes.into_iter().map(|index| nothing(index, code));
-        OffsetFetchResponseTopics::default().with_name(topic.name).with_partitions(partitions.collect())
+        let (partitions, id) = (partitions.collect(), topic.topic_id);
+        headed(version, topic, id).with_partitions(partitions)
     });
     topics.collect()
 }
