@@ -7,8 +7,8 @@ use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
 use kafka_protocol::messages::{
-    ApiKey, DeleteGroupsRequest, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetFetchRequest,
-    OffsetFetchResponse,
+    ApiKey, ConsumerGroupHeartbeatRequest, DeleteGroupsRequest, OffsetCommitRequest, OffsetCommitResponse,
+    OffsetDeleteRequest, OffsetFetchRequest, OffsetFetchResponse,
 };
 use kafka_protocol::protocol::{Decodable, HeaderVersion};
 use tokio::io::AsyncWriteExt;
@@ -121,6 +121,30 @@ async fn what_was_committed_is_fetched_in_every_version() {
     }
     let (_, told) = fetched(&mut client, 1, &fetch(1, "g", Some(&[("t", &[1])]))).await;
     assert_eq!(told[0].2, 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_epoch_stands_at_the_group_and_at_its_partitions() {
+    let server = Server::start().await;
+    let mut client = with_coordinators(&server).await;
+    client.create_topic("t", 2).await;
+    let member = text("1b4e28ba-2fa1-11d2-883f-0016d3cca427");
+    let heartbeat = ConsumerGroupHeartbeatRequest::default()
+        .with_group_id(group("g"))
+        .with_member_id(member.clone())
+        .with_rebalance_timeout_ms(60_000)
+        .with_subscribed_topic_names(Some(vec![topic_name("t")]))
+        .with_topic_partitions(Some(Vec::new()));
+    let joined = client.call(0, &heartbeat).await;
+    assert_eq!((joined.error_code, joined.member_epoch), (0, 1));
+    for (epoch, code) in [(1, 0), (0, 113)] {
+        let mut request = fetch(9, "g", Some(&[("t", &[0, 1])]));
+        request.groups[0].member_id = Some(member.clone());
+        request.groups[0].member_epoch = epoch;
+        let (at_group, told) = fetched(&mut client, 9, &request).await;
+        let codes: Vec<i16> = told.iter().map(|partition| partition.5).collect();
+        assert_eq!((at_group, codes), (code, vec![code, code]), "epoch {epoch}");
+    }
 }
 
 /// Sends a body that the protocol crate cannot write, and takes the answer apart.
