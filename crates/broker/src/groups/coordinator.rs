@@ -12,7 +12,6 @@ use super::api::{
     ListGroups, ListedGroup, OffsetCommit, OffsetDelete, OffsetFetch, PartitionOutcome, SyncGroup, Synced,
 };
 use super::effects::Reply;
-use super::offsets::Offsets;
 use super::registry::Request;
 use super::shards::Running;
 use crate::broker::Broker;
@@ -137,12 +136,12 @@ impl Broker {
         fetch: &OffsetFetch,
     ) -> Result<Vec<FetchedOffset>, GroupError> {
         let unavailable = |error: &dyn std::fmt::Display| {
-            tracing::warn!(%error, "committed offsets could not be read");
+            tracing::debug!(%error, "committed offsets could not be read");
             GroupError::CoordinatorLoadInProgress
         };
         let topic = self.offsets_topic(organization).await.map_err(|error| unavailable(&error))?;
         let key = coordinator_key(organization, &topic, &fetch.group_id);
-        let offsets = Offsets::read(self.metadata(), key, &fetch.group_id).await;
+        let offsets = self.shards().stored_offsets(key, &fetch.group_id).await;
         Ok(offsets.map_err(|error| unavailable(&error))?.fetch(fetch.partitions.as_deref()))
     }
 

@@ -16,12 +16,13 @@ use super::classic::OffsetExpiry;
 use super::effects::{Effects, Now};
 use super::limits::{OFFSET_METADATA_BYTES_MAX, OFFSETS_PER_GROUP_MAX, OFFSETS_PER_REQUEST_MAX};
 use super::rows::{KIND_OFFSET, RowError, RowReader, RowWriter};
-use super::shard::PAGE_ROWS;
 
 /// The layout of a value that is written.
 const VERSION: u8 = 0;
 /// What an offset takes in memory beside its metadata, about.
 const OFFSET_BYTES: usize = 144;
+/// Rows read at once of one group.
+const PAGE_ROWS: u32 = 200;
 /// Stands for no time of its own at which an offset expires.
 const NO_EXPIRY: TimestampMs = -1;
 

@@ -27,7 +27,7 @@ use crate::session::SessionStatus;
 /// Requests taken at a time.
 const REQUESTS_AT_ONCE: usize = 256;
 /// Rows in one page of the load.
-pub(super) const PAGE_ROWS: u32 = 2_000;
+const PAGE_ROWS: u32 = 2_000;
 /// Pause before a load that failed begins anew.
 const LOAD_RETRY: Duration = Duration::from_millis(200);
 

@@ -170,6 +170,10 @@ async fn a_group_goes_on_where_its_coordinators_lease_goes() {
     for group in 0..20 {
         committed(&first, &format!("g{group}"), &topic, 0, group).await;
     }
+    // More than are read at once.
+    let mut many = commit("many", &topic, 0, 1);
+    many.partitions = (0..450).map(|partition| OffsetToCommit { partition, ..many.partitions[0].clone() }).collect();
+    until_answered(|| first.commit_offsets(ORG, many.clone())).await;
     let joined = member(&first, "g0").await;
     let waiting = tokio::spawn({
         // One more that waits for the first to join again.
@@ -191,6 +195,7 @@ async fn a_group_goes_on_where_its_coordinators_lease_goes() {
         // A consumer that hears NOT_COORDINATOR here may never ask again.
         assert_eq!(first.fetch_offsets(ORG, fetch(&name)).await, second.fetch_offsets(ORG, fetch(&name)).await);
     }
+    assert_eq!(positions(&first, "many").await, [1; 450]);
     until_answered(|| second.heartbeat(ORG, heartbeat("g0", &joined))).await;
     assert_eq!(positions(&second, "g0").await, [0]);
 }
