@@ -110,42 +110,12 @@ impl Broker {
         }
     }
 
-    /// OffsetFetch. What the coordinator knows is true while it is the coordinator, so the lease is confirmed by a metadata read
-    /// begun now; any other agent, and one that is still loading, reads what is committed from metadata. It is no less true, and
-    /// librdkafka (2.16) never asks again for partitions whose offsets it asked of a coordinator that had moved.
+    /// OffsetFetch. Only the current coordinator may say how far a group came, so the lease is confirmed by a metadata read
+    /// begun now.
     ///
     /// # Errors
-    /// As Kafka's coordinator, but never [`GroupError::NotCoordinator`]; [`GroupError::CoordinatorLoadInProgress`] while metadata does not
-    /// answer.
+    /// As Kafka's coordinator; [`GroupError::NotCoordinator`] too while metadata does not answer.
     pub async fn fetch_offsets(
-        &self,
-        organization: OrganizationId,
-        fetch: OffsetFetch,
-    ) -> Result<Vec<FetchedOffset>, GroupError> {
-        match self.coordinators_offsets(organization, fetch.clone()).await {
-            Err(GroupError::NotCoordinator | GroupError::CoordinatorLoadInProgress) => {
-                self.stored_offsets(organization, &fetch).await
-            }
-            answer => answer,
-        }
-    }
-
-    async fn stored_offsets(
-        &self,
-        organization: OrganizationId,
-        fetch: &OffsetFetch,
-    ) -> Result<Vec<FetchedOffset>, GroupError> {
-        let unavailable = |error: &dyn std::fmt::Display| {
-            tracing::debug!(%error, "committed offsets could not be read");
-            GroupError::CoordinatorLoadInProgress
-        };
-        let topic = self.offsets_topic(organization).await.map_err(|error| unavailable(&error))?;
-        let key = coordinator_key(organization, &topic, &fetch.group_id);
-        let offsets = self.shards().stored_offsets(key, &fetch.group_id).await;
-        Ok(offsets.map_err(|error| unavailable(&error))?.fetch(fetch.partitions.as_deref()))
-    }
-
-    async fn coordinators_offsets(
         &self,
         organization: OrganizationId,
         fetch: OffsetFetch,
@@ -235,15 +205,10 @@ impl Broker {
     ) -> Result<(PartitionKey, Running), GroupError> {
         check_group_id(group_id)?;
         let topic: Arc<Topic> = self.topic(organization, OFFSETS_TOPIC).ok_or(GroupError::NotCoordinator)?;
-        let key = coordinator_key(organization, &topic, group_id);
+        let partition = partition_of(group_id, topic.partition_count);
+        let key = PartitionKey { organization, topic_id: topic.topic_id, partition };
         self.shards().of(key).map(|running| (key, running)).ok_or(GroupError::NotCoordinator)
     }
-}
-
-/// The partition whose leader coordinates a group.
-fn coordinator_key(organization: OrganizationId, topic: &Topic, group_id: &str) -> PartitionKey {
-    let partition = partition_of(group_id, topic.partition_count);
-    PartitionKey { organization, topic_id: topic.topic_id, partition }
 }
 
 fn check_group_id(group_id: &str) -> Result<(), GroupError> {

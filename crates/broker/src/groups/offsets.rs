@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use metadata::{CoordinatorChange, CoordinatorKey, MetadataStore, StoreError};
-use segment::{LeaderEpoch, Offset, PartitionIndex, PartitionKey, TimestampMs, TopicId};
+use metadata::{CoordinatorChange, CoordinatorKey};
+use segment::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId};
 use uuid::Uuid;
 
 use super::api::{FetchedOffset, GroupError, OffsetCommit, OffsetToCommit, PartitionOutcome};
@@ -21,8 +21,6 @@ use super::rows::{KIND_OFFSET, RowError, RowReader, RowWriter};
 const VERSION: u8 = 0;
 /// What an offset takes in memory beside its metadata, about.
 const OFFSET_BYTES: usize = 144;
-/// Rows read at once of one group.
-const PAGE_ROWS: u32 = 200;
 /// Stands for no time of its own at which an offset expires.
 const NO_EXPIRY: TimestampMs = -1;
 
@@ -52,30 +50,6 @@ impl Offsets {
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.committed.len()
-    }
-
-    /// What is committed of a group now, as its rows say: true whoever coordinates.
-    pub(crate) async fn read(
-        metadata: &dyn MetadataStore,
-        coordinator: PartitionKey,
-        group_id: &str,
-    ) -> Result<Self, StoreError> {
-        let mut offsets = Self::default();
-        let mut after = CoordinatorKey { owner: group_id.to_owned(), kind: KIND_OFFSET, item: Bytes::new() };
-        loop {
-            let rows = metadata.coordinator_rows(coordinator, Some(&after), PAGE_ROWS).await?;
-            let is_last = rows.len() < PAGE_ROWS as usize;
-            for row in rows {
-                if row.key.owner != group_id || row.key.kind != KIND_OFFSET {
-                    return Ok(offsets);
-                }
-                offsets.load(&row.key.item, &row.value)?;
-                after = row.key;
-            }
-            if is_last {
-                return Ok(offsets);
-            }
-        }
     }
 
     /// About what they take in memory.

@@ -101,7 +101,7 @@ impl Registry {
         let settings = &self.surroundings.settings;
         let owner = row.key.owner.clone();
         let group = self.groups.entry(owner.clone()).or_insert_with(|| Group::new(owner, settings, now));
-        Ok(group.load(settings, now, &row)?)
+        group.load(settings, now, &row).map_err(|error| StoreError::Damaged(format!("row of a group: {error}")))
     }
 
     /// All rows were taken over.

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use metadata::StoreError;
 
 use super::api::Protocol;
 
@@ -30,12 +29,6 @@ pub(crate) enum RowError {
     /// Fields that contradict each other.
     #[error("the fields of a row contradict each other")]
     Contradiction,
-}
-
-impl From<RowError> for StoreError {
-    fn from(error: RowError) -> Self {
-        Self::Damaged(format!("row of a group: {error}"))
-    }
 }
 
 /// Writes a value.

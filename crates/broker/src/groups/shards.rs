@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use metadata::{MetadataStore, StoreError};
+use metadata::MetadataStore;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use segment::{LeaderEpoch, OrganizationId, PartitionKey};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -20,7 +20,6 @@ use super::api::GroupError;
 use super::confirmation::Confirmation;
 use super::effects::Reply;
 use super::journal::Journal;
-use super::offsets::Offsets;
 use super::registry::{Request, Surroundings};
 use super::shard::{Command, Shard};
 use crate::catalog::Catalog;
@@ -34,8 +33,6 @@ use crate::writer::pool::WriterPool;
 
 /// Requests that wait for one coordinator; who comes later waits at its connection.
 const COMMANDS_MAX: usize = 256;
-/// Groups whose offsets are read from metadata at the same time.
-const OFFSET_READS_AT_ONCE: usize = 16;
 /// How often offsets are looked for that expired: Kafka's `offsets.retention.check.interval.ms`.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -51,8 +48,6 @@ pub(crate) struct Shards {
     pool: Arc<WriterPool>,
     journal: Journal,
     pub(crate) confirmation: Confirmation,
-    /// Reads of offsets whose coordinator is not here.
-    offset_reads: Semaphore,
     surroundings: Surroundings,
     metrics: Arc<Metrics>,
     /// For a catalogue that is up to date.
@@ -89,7 +84,6 @@ impl Shards {
             pool: Arc::clone(&shared.pool),
             journal,
             confirmation,
-            offset_reads: Semaphore::new(OFFSET_READS_AT_ONCE),
             surroundings,
             metrics: Arc::clone(&shared.metrics),
             rounds,
@@ -152,16 +146,6 @@ impl Shards {
                 self.of(PartitionKey { organization: topic.organization, topic_id: topic.topic_id, partition });
             }
         }
-    }
-
-    /// What is committed of a group, whoever coordinates it.
-    pub(crate) async fn stored_offsets(
-        &self,
-        coordinator: PartitionKey,
-        group_id: &str,
-    ) -> Result<Offsets, StoreError> {
-        let _turn = self.offset_reads.acquire().await;
-        Offsets::read(&*self.metadata, coordinator, group_id).await
     }
 
     /// The epoch under which this agent leads a partition, as far as it knows.

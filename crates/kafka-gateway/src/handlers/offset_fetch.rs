@@ -2,8 +2,8 @@
 //!
 //! - Null topics (version 2+) ask for all that the group has. What was never committed, or is of a topic that does not exist, is
 //!   offset -1 with empty metadata and no error; an unknown id is UNKNOWN_TOPIC_ID.
-//! - What goes wrong for a whole group stands at each partition in version 1, at the top in 2 to 7, at the group from 8 on; a stale
-//!   epoch at each partition too.
+//! - What goes wrong for a whole group stands at each partition in version 1, at the top in 2 to 7, at the group from 8 on; where the
+//!   coordinator is another agent or the epoch is stale, at each partition too ([`at_partitions`]).
 //! - `require_stable` changes nothing while there are no transactions. The protocol crate's requests end at version 9:
 //!   [`crate::named_by_id`] decodes version 10.
 
@@ -71,11 +71,21 @@ async fn fetch(
         (Ok(fetched), None) => answer.with_topics(all(context, version, fetched)),
         (Ok(fetched), Some(asked)) => answer.with_topics(in_order(version, fetched, asked)),
         (Err(error), Some(asked)) if version < 2 => answer.with_topics(failed(version, error, asked)),
-        // librdkafka asks again, once it has heard of the epoch, for those partitions that stand here.
-        (Err(error @ GroupError::StaleMemberEpoch), Some(asked)) => {
-            answer.with_error_code(error_code::of_group(error).code()).with_topics(failed(version, error, asked))
+        (Err(error), asked) => {
+            let asked_again = asked.and_then(|asked| Some(failed(version, at_partitions(error)?, asked)));
+            answer.with_error_code(error_code::of_group(error).code()).with_topics(asked_again.unwrap_or_default())
         }
-        (Err(error), _) => answer.with_error_code(error_code::of_group(error).code()),
+    }
+}
+
+/// What stands at the partitions beside an error of the group, for librdkafka (2.16): what it does not find there it never asks for
+/// again, and consumes it no more. What is unstable it asks for at once, from the coordinator that it looks for; what is stale, once it
+/// has heard of the epoch. Others look at the group's error first, and no farther.
+const fn at_partitions(of_group: GroupError) -> Option<GroupError> {
+    match of_group {
+        GroupError::NotCoordinator | GroupError::CoordinatorNotAvailable => Some(GroupError::UnstableOffsetCommit),
+        GroupError::StaleMemberEpoch => Some(GroupError::StaleMemberEpoch),
+        _ => None,
     }
 }
 

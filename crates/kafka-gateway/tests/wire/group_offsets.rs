@@ -147,6 +147,19 @@ async fn a_stale_epoch_stands_at_the_group_and_at_its_partitions() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn where_there_is_no_coordinator_partitions_are_unstable() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    client.create_topic("t", 2).await;
+    for version in 1..=9 {
+        let (at_top, told) = fetched(&mut client, version, &fetch(version, "g", Some(&[("t", &[0, 1])]))).await;
+        let codes: Vec<i16> = told.iter().map(|partition| partition.5).collect();
+        let wanted = if version == 1 { (0, vec![16, 16]) } else { (16, vec![88, 88]) };
+        assert_eq!((at_top, codes), wanted, "version {version}");
+    }
+}
+
 /// Sends a body that the protocol crate cannot write, and takes the answer apart.
 async fn call_raw<T: Decodable + HeaderVersion>(client: &mut Client, key: ApiKey, version: i16, body: &[u8]) -> T {
     let mut frame = header(key as i16, version, 77, 2);

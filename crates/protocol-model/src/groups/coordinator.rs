@@ -107,14 +107,14 @@ impl Groups {
         Some(())
     }
 
-    /// Answered by the coordinator, and confirmed: the client hears the offset; not confirmed: what the rows say now.
+    /// Answered by the coordinator, and confirmed: the client hears the offset.
     pub(super) fn answer(&self, state: &mut State) -> Happened {
         let fetch = state.fetch.take()?;
-        let mut offset = fetch.offset?;
+        let offset = fetch.offset?;
         let confirmed = if self.rules.fetches_confirmed { fetch.confirmed? } else { fetch.epoch };
         if confirmed != fetch.epoch {
-            state.seen |= seen::FETCH_NOT_CONFIRMED;
-            offset = state.rows.offset;
+            state.seen |= seen::FETCH_REFUSED;
+            return Some(());
         }
         state.wrong |= if offset < fetch.promised { wrong::OLD_OFFSET } else { 0 };
         state.promised = state.promised.max(offset);

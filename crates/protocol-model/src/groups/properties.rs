@@ -33,9 +33,7 @@ pub(super) fn all() -> Vec<Property<Groups>> {
         ("a write is refused", |_, state| state.seen & seen::REFUSED != 0),
         ("a coordinator reads everything again", |_, state| state.seen & seen::RELOADED != 0),
         ("an agent takes over from another", |_, state| state.seen & seen::TAKEN_OVER != 0),
-        ("a fetch is not confirmed", |groups, state| {
-            !groups.bounds.fetches || state.seen & seen::FETCH_NOT_CONFIRMED != 0
-        }),
+        ("a fetch is refused", |groups, state| !groups.bounds.fetches || state.seen & seen::FETCH_REFUSED != 0),
     ];
     let always = always.map(|(name, condition)| Property::always(name, condition));
     always.into_iter().chain(reachable.map(|(name, condition)| Property::sometimes(name, condition))).collect()

@@ -172,7 +172,7 @@ pub(crate) mod seen {
     pub(crate) const LATE_WRITE: u8 = 2;
     pub(crate) const RELOADED: u8 = 4;
     pub(crate) const TAKEN_OVER: u8 = 8;
-    pub(crate) const FETCH_NOT_CONFIRMED: u8 = 16;
+    pub(crate) const FETCH_REFUSED: u8 = 16;
     pub(crate) const TOLD: u8 = 32;
     pub(crate) const REFUSED: u8 = 64;
 }
