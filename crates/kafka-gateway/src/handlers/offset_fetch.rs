@@ -83,7 +83,7 @@ async fn fetch(
 /// has heard of the epoch. Others look at the group's error first, and no farther.
 const fn at_partitions(of_group: GroupError) -> Option<GroupError> {
     match of_group {
-        GroupError::NotCoordinator | GroupError::CoordinatorNotAvailable => Some(GroupError::UnstableOffsetCommit),
+        GroupError::NotCoordinator => Some(GroupError::UnstableOffsetCommit),
         GroupError::StaleMemberEpoch => Some(GroupError::StaleMemberEpoch),
         _ => None,
     }
