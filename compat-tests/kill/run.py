@@ -1,6 +1,6 @@
 """The kill test: producers with acks=all, the agent killed again and again, then every promise checked.
 
-    run.py [--rounds N] [--seed S] [--stop-at after-put|after-commit|after-rewrite] [--producers N] [--partitions N] [--rate N]
+    run.py [--rounds N] [--seed S] [--stop-at after-put|after-commit|after-rewrite] [--producers N] [--partitions N] [--rate N] [--ballast BYTES]
 
 Without --stop-at each round is a kill -9 at a random moment; with it the agent aborts itself between PUT and segment
 commit, or between segment commit and ack, at a random flush, or between a rewritten object and the swap of its rows. Either way it is started again at once on the same data.
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace, agent: AgentProcess) -> list[str]:
     agent.start()
     admin = AdminClient({"bootstrap.servers": agent.kafka, "log_level": 0})
     admin.create_topics([NewTopic(TOPIC, options.partitions, 1)])[TOPIC].result(20)
-    load = Workload(agent.folder, agent.kafka, TOPIC, options.partitions, options.rate, options.producers)
+    load = Workload(agent.folder, agent.kafka, TOPIC, options.partitions, options.rate, options.producers, options.ballast)
     began = time.monotonic()
     down = (stop_point_rounds(agent, options.rounds, dice, options.stop_at) if options.stop_at
             else kill_rounds(agent, options.rounds, dice))
@@ -94,8 +94,10 @@ def main() -> int:
     parser.add_argument("--producers", type=int, default=3)
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--rate", type=float, default=500, help="records a second of one producer")
+    parser.add_argument("--ballast", type=int, default=0, help="bytes that make each of their records longer")
     options = parser.parse_args()
-    print(f"kill: seed {options.seed}, {options.rounds} rounds of {options.stop_at or 'kill -9'}", flush=True)
+    ballast = f" under records of {options.ballast:,} bytes" if options.ballast else ""
+    print(f"kill: seed {options.seed}, {options.rounds} rounds of {options.stop_at or 'kill -9'}{ballast}", flush=True)
     raise_open_file_limit()
     folder = Path(tempfile.mkdtemp(prefix="streamhouse-kill-"))
     agent = AgentProcess(folder)

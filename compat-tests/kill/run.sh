@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The kill tests: kill -9 at random moments, then aborts at each named stop point. Arguments (--rounds, --seed, …) go to
-# each of the four; the tests of the checker and of the raw client run first. All the while small ranges are rewritten.
+# The kill tests: kill -9 at random moments, also under segments so large that they have packs of their own, then aborts at each
+# named stop point. Arguments (--rounds, --seed, …) go to each of the five; the tests of the checker and of the raw client run first. All the while small ranges are rewritten.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -14,6 +14,7 @@ python=$tools/venv/bin/python
 export REWRITE_BYTES=1MiB REWRITE_AGE=0.2
 failed=0
 "$python" compat-tests/kill/run.py "$@" || failed=1
+"$python" compat-tests/kill/run.py --rate 25 --ballast 400000 "$@" || failed=1
 for point in after-put after-commit after-rewrite; do
     "$python" compat-tests/kill/run.py --stop-at "$point" "$@" || failed=1
 done

@@ -7,6 +7,7 @@ not in the metadata any more (_DESTROY_BROKER, taken for "not persisted"), so th
 over stay listed (ADR 0024). Exact outcomes are for raw_lanes.py.
 """
 
+import random
 import threading
 import time
 from collections import Counter
@@ -24,10 +25,10 @@ SINGLE_SHOT = {"enable.idempotence": False, "message.send.max.retries": 0, "max.
 
 
 class ProducerLane(threading.Thread):
-    """Sends unique values round-robin over the partitions at `rate` records a second until stopped."""
+    """Sends unique values round-robin over the partitions at `rate` records a second until stopped. `ballast`: bytes of each key."""
 
     def __init__(self, name: str, kafka: str, topic: str, partitions: int, rate: float, settings: dict, recorder: Recorder,
-                 run: str):
+                 run: str, ballast: int = 0):
         super().__init__(name=name, daemon=True)
         self.counts: Counter = Counter()
         self.acks: list[tuple[float, int]] = []
@@ -37,6 +38,7 @@ class ProducerLane(threading.Thread):
         self.idempotent = settings["enable.idempotence"]
         self._stopped = threading.Event()
         self._topic, self._partitions, self._rate, self._run = topic, partitions, rate, run
+        self._key = random.randbytes(ballast) or None
         self._recorder = recorder
         recorder.complete(name, "client", OK, idempotent=self.idempotent, retries=False)
         self._producer = Producer({"bootstrap.servers": kafka, "acks": "all", "linger.ms": 2,
@@ -85,7 +87,7 @@ class ProducerLane(threading.Thread):
             partition, sequence = sent % self._partitions, sent // self._partitions
             value = Value(self._run, self._topic, partition, self.name, sequence).encode()
             number = self._recorder.invoke(self.name, "send", topic=self._topic, partition=partition, value=value, **stream)
-            self._producer.produce(self._topic, value.encode(), partition=partition,
+            self._producer.produce(self._topic, value.encode(), key=self._key, partition=partition,
                                    on_delivery=self._on_delivery(number, partition))
             sent += 1
 

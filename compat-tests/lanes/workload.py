@@ -20,14 +20,15 @@ CLIENT = {"socket.timeout.ms": 1_000}
 
 
 class Workload:
-    """Starts with its construction. `rate` is one idempotent librdkafka producer's; all others are slower."""
+    """Starts with its construction. `rate` is one idempotent librdkafka producer's, and `ballast` its keys' bytes; all others are
+    slower."""
 
-    def __init__(self, folder: Path, kafka: str, topic: str, partitions: int, rate: float, producers: int = 3):
+    def __init__(self, folder: Path, kafka: str, topic: str, partitions: int, rate: float, producers: int = 3, ballast: int = 0):
         self.kafka, self.topic, self.partitions = kafka, topic, partitions
         self.recorder = Recorder(folder / "history.jsonl")
         self.run = run = f"{random.SystemRandom().randrange(1 << 32):08x}"
         where = (kafka, topic, partitions)
-        self.idempotent = [ProducerLane(f"idempotent{i}", *where, rate, {**IDEMPOTENT, **CLIENT}, self.recorder, run)
+        self.idempotent = [ProducerLane(f"idempotent{i}", *where, rate, {**IDEMPOTENT, **CLIENT}, self.recorder, run, ballast)
                            for i in range(producers)]
         self.lanes = [*self.idempotent,
                       ProducerLane("single-shot", *where, rate / 4, SINGLE_SHOT, self.recorder, run),

@@ -172,6 +172,11 @@ pub(crate) struct Arguments {
     #[arg(long, env, hide_env_values = true, default_value = "4")]
     uploads_in_flight: usize,
 
+    /// Threads that serve clients, the store and the lane of flushes; disks and SQLite have others [default: for file and memory half as
+    /// many as there are cores, rounded up, else as many]
+    #[arg(long, env, hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    worker_threads: Option<u16>,
+
     /// Memory for produce requests, the tail that consumers read from, and frames together. At the bound the agent stops
     /// reading sockets until acks free some.
     #[arg(long, env, hide_env_values = true, default_value = "256MiB", value_parser = bytes)]
@@ -245,6 +250,8 @@ pub(crate) struct Settings {
     pub(crate) metadata: MetadataSettings,
     /// Where objects are.
     pub(crate) store: StoreSettings,
+    /// `WORKER_THREADS`.
+    pub(crate) worker_threads: usize,
     /// Kafka listener.
     pub(crate) kafka: Listen,
     /// gRPC listener.
@@ -422,11 +429,10 @@ impl Settings {
         check_ranges(&broker, said.shutdown_timeout)?;
         let otlp_endpoint = otlp_endpoint(said.otel_exporter_otlp_endpoint)?;
         let otlp_interval = otlp_interval(said.otel_metric_export_interval)?;
-        tracing_subscriber::EnvFilter::try_new(&said.rust_log)
-            .map_err(|error| format!("RUST_LOG: {:?} is not a log filter: {error}", said.rust_log))?;
         Ok(Self {
             metadata,
             store,
+            worker_threads: said.worker_threads.map_or_else(|| worker_threads(on_this_machine), usize::from),
             kafka,
             http: Listen { host: grpc.host.clone(), port: said.metrics_port },
             grpc,
@@ -440,8 +446,15 @@ impl Settings {
             metrics: said.metrics,
             prices,
             started_over: said.started_over,
-            log_filter: said.rust_log,
+            log_filter: log_filter(said.rust_log)?,
         })
+    }
+}
+
+fn log_filter(said: String) -> Result<String, String> {
+    match tracing_subscriber::EnvFilter::try_new(&said) {
+        Ok(_) => Ok(said),
+        Err(error) => Err(format!("RUST_LOG: {said:?} is not a log filter: {error}")),
     }
 }
 
@@ -470,6 +483,13 @@ fn refusal(error: &clap::Error) -> Refusal {
     let words: Vec<&str> = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
     let line = words.join(" ");
     Refusal::Bad(line.strip_prefix("error: ").unwrap_or(&line).to_owned())
+}
+
+/// Where every flush is written by threads of this process, they need as much of the processors as the workers; and workers that
+/// wait for each other's tasks cost more than they do ([ADR 0026](../../../docs/adr/0026-half-as-many-workers-as-cores.md)).
+fn worker_threads(on_this_machine: bool) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if on_this_machine { cores.div_ceil(2) } else { cores }
 }
 
 fn check_ranges(broker: &BrokerSettings, shutdown_timeout: Duration) -> Result<(), String> {

@@ -41,6 +41,15 @@ fn requests_have_a_price_where_they_are_billed_and_another_if_one_is_said() {
 }
 
 #[test]
+fn workers_leave_processors_to_threads_that_write_to_disks_of_this_machine() {
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let workers = |flags: &[&str]| good(flags).worker_threads;
+    assert_eq!(workers(&[]), cores.div_ceil(2));
+    assert_eq!(workers(&["--streamhouse-store", "s3://b"]), cores);
+    assert_eq!(workers(&["--streamhouse-store", "s3://b", "--worker-threads", "3"]), 3);
+}
+
+#[test]
 fn a_read_cache_is_for_stores_behind_http() {
     let cache = |flags: &[&str]| good(flags).broker.cache;
     assert_eq!(cache(&[]), None);
@@ -201,6 +210,7 @@ fn every_bad_value_is_one_line_that_names_its_setting() {
         ("MEMORY_BYTES", &["--memory-bytes", "99999999999999999999"]),
         ("MEMORY_BYTES", &["--memory-bytes", "1KiB"]),
         ("UPLOADS_IN_FLIGHT", &["--uploads-in-flight", "0"]),
+        ("WORKER_THREADS", &["--worker-threads", "0"]),
         ("NUM_PARTITIONS", &["--num-partitions", "0"]),
         ("AUTO_CREATE_TOPICS", &["--auto-create-topics", "yes"]),
         ("AGENT_ID", &["--agent-id", "two words"]),

@@ -68,7 +68,8 @@ fn main() -> ExitCode {
     };
     telemetry::init_logs(&settings.log_filter);
     raise_open_files();
-    let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("agent").enable_all().build();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(settings.worker_threads).thread_name("agent").enable_all().build();
     let ended = runtime.context("runtime").and_then(|runtime| {
         let ended = runtime.block_on(run(settings));
         runtime.shutdown_timeout(BLOCKING_TASKS_GRACE);

@@ -53,13 +53,13 @@ static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 /// So much is kept: uploads that overlap by default.
 const SPARE_MAX: usize = 4;
 
-/// Lends memory for one direct write, [`DIRECT_WRITE_BYTES`] of it. Not the thread's own: there are dozens of threads that may block,
-/// and all get their turn.
-pub(super) fn with_aligned<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
-    let spare = SPARE.lock().pop();
-    let mut memory = spare.unwrap_or_else(|| vec![0; DIRECT_WRITE_BYTES + BLOCK]);
+/// Lends so many bytes of memory for one direct write. Not the thread's own: there are dozens of threads that may block, and all
+/// get their turn.
+pub(super) fn with_aligned<T>(bytes: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
+    let spare = SPARE.lock().pop().filter(|memory| memory.len() >= bytes + BLOCK);
+    let mut memory = spare.unwrap_or_else(|| vec![0; bytes.max(DIRECT_WRITE_BYTES) + BLOCK]);
     let start = memory.as_ptr().align_offset(BLOCK);
-    let done = work(&mut memory[start..start + DIRECT_WRITE_BYTES]);
+    let done = work(&mut memory[start..start + bytes]);
     let mut spare = SPARE.lock();
     if spare.len() < SPARE_MAX {
         spare.push(memory);
@@ -70,7 +70,7 @@ pub(super) fn with_aligned<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
 /// Through an aligned buffer, to a file that is open for direct writes. What follows the last whole block goes through the
 /// page cache.
 fn write_direct(file: &mut File, chunks: &[Bytes]) -> io::Result<()> {
-    with_aligned(|buffer| {
+    with_aligned(DIRECT_WRITE_BYTES, |buffer| {
         let mut filled = 0;
         for chunk in chunks {
             let mut rest = &chunk[..];

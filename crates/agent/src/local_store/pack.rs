@@ -1,7 +1,8 @@
 //! One pack file: made ready for appends, appended to, sealed, and read back at a start.
 //!
 //! A write that replaces blocks which the file already has needs no entry in the file system's journal: it costs the data and
-//! one flush of the disk. So a pack is written over with zeros once, and is on disk under its name, before it is used.
+//! one flush of the disk. So a pack of small entries is written over with zeros once; a pack of large ones, where bytes count,
+//! only has its blocks set aside. Both are on disk under their name before they are used.
 //! Appends at the same time share flushes. After an append or flush that failed the pack takes no more.
 
 use std::fs::File;
@@ -25,6 +26,15 @@ use super::pack_format::{
     encode_head, position_of,
 };
 
+/// What is in a new pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Filling {
+    /// Zeros, written.
+    Zeros,
+    /// Nothing, but where the file system can, the blocks are its own.
+    SetAside,
+}
+
 /// A pack that is appended to.
 #[derive(Debug)]
 pub(super) struct Pack {
@@ -37,10 +47,11 @@ pub(super) struct Pack {
 }
 
 impl Pack {
-    /// Makes a pack of so many blocks; when it returns, it is on disk. Blocks.
+    /// Makes a pack of so many bytes, whole blocks; when it returns, it is on disk. Blocks.
     pub(super) fn create(
         number: u32,
-        blocks: u32,
+        bytes: u64,
+        filling: Filling,
         mut temporary: Temporary,
         path: &Path,
         directory: &File,
@@ -48,10 +59,16 @@ impl Pack {
         let mut id = PackId::default();
         OsRng.try_fill_bytes(&mut id).map_err(io::Error::other)?;
         // In one piece, where the file system can, and a full disk is known before anything is written.
-        match rustix::fs::fallocate(&temporary.file, FallocateFlags::empty(), 0, position_of(blocks)) {
-            Err(full @ (Errno::NOSPC | Errno::DQUOT)) => return Err(full.into()),
-            _ => fill(&temporary.file, &id, position_of(blocks))?,
+        let set_aside = rustix::fs::fallocate(&temporary.file, FallocateFlags::empty(), 0, bytes);
+        if let Err(full @ (Errno::NOSPC | Errno::DQUOT)) = set_aside {
+            return Err(full.into());
         }
+        temporary.file.set_len(bytes)?;
+        let written = match filling {
+            Filling::Zeros => bytes,
+            Filling::SetAside => BLOCK as u64,
+        };
+        fill(&temporary.file, &id, written)?;
         // A link, which never replaces what has the name.
         temporary.become_object(path, directory, true)?;
         Ok(Self::over(number, id, temporary.file.try_clone()?))
@@ -63,7 +80,7 @@ impl Pack {
 
     /// Writes an entry to blocks that nobody else writes to; it is durable when this returns. Blocks.
     pub(super) fn append(&self, entry: &Entry, chunks: &[Bytes]) -> io::Result<()> {
-        with_aligned(|buffer| {
+        with_aligned(entry.blocks() as usize * BLOCK, |buffer| {
             let bytes = encode_entry(buffer, &self.id, entry, chunks);
             match self.file.write_all_at(&buffer[..bytes], entry.position()) {
                 // Direct writes of whole mebibytes went well, and of blocks do not.
@@ -99,7 +116,7 @@ impl Pack {
     }
 }
 
-/// Writes every byte of a new pack, directly where the file system can; the file stays open that way.
+/// Writes the begin of a new pack, directly where the file system can; the file stays open that way.
 fn fill(file: &File, id: &PackId, length: u64) -> io::Result<()> {
     let zeros = |buffer: &mut [u8]| -> io::Result<()> {
         buffer.fill(0);
@@ -116,14 +133,14 @@ fn fill(file: &File, id: &PackId, length: u64) -> io::Result<()> {
         Ok(())
     };
     if rustix::fs::fcntl_setfl(file, OFlags::DIRECT).is_ok() {
-        match with_aligned(zeros) {
+        match with_aligned(DIRECT_WRITE_BYTES, zeros) {
             // Some take the flag and refuse the writes.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
             filled => return filled,
         }
         rustix::fs::fcntl_setfl(file, OFlags::empty())?;
     }
-    with_aligned(zeros)
+    with_aligned(DIRECT_WRITE_BYTES, zeros)
 }
 
 /// Ends a pack with a directory, and cuts off what follows. A crash in between leaves a pack without one.

@@ -16,6 +16,8 @@ const HEAD_MAGIC: [u8; 6] = *b"SHPACK";
 const ENTRY_MAGIC: [u8; 8] = *b"SHPENTRY";
 const TRAILER_MAGIC: [u8; 8] = *b"SHPACKED";
 const VERSION: u16 = 1;
+/// So much is copied and summed up at a time.
+const PIECE: usize = 64 * 1024;
 /// Magic, id, written at, content length, content CRC, key length; the key and the head's CRC follow.
 const ENTRY_FIXED_BYTES: usize = 8 + 16 + 8 + 4 + 4 + 2;
 /// First block of the directory, its length, id, CRC, magic.
@@ -64,8 +66,11 @@ pub(super) fn blocks_of(bytes: u64) -> u32 {
 }
 
 fn crc32c(bytes: &[u8]) -> u32 {
-    // The low half is the whole checksum: the algorithm is 32 bits wide.
-    let crc = crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, bytes);
+    low_half(crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, bytes))
+}
+
+/// The whole checksum: the algorithm is 32 bits wide.
+fn low_half(crc: u64) -> u32 {
     u32::try_from(crc & u64::from(u32::MAX)).unwrap_or(u32::MAX)
 }
 
@@ -88,9 +93,13 @@ pub(super) fn decode_head(mut bytes: &[u8]) -> Option<PackId> {
 pub(super) fn encode_entry(buffer: &mut [u8], id: &PackId, entry: &Entry, chunks: &[Bytes]) -> usize {
     let start = ENTRY_FIXED_BYTES + entry.key.len() + 4;
     let mut end = start;
-    for chunk in chunks {
-        buffer[end..end + chunk.len()].copy_from_slice(chunk);
-        end += chunk.len();
+    let mut content = crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi);
+    // Piece by piece, so that the checksum reads what is in the processor's cache.
+    for piece in chunks.iter().flat_map(|chunk| chunk.chunks(PIECE)) {
+        let place = &mut buffer[end..end + piece.len()];
+        place.copy_from_slice(piece);
+        content.update(place);
+        end += piece.len();
     }
     let whole = end.next_multiple_of(BLOCK);
     buffer[end..whole].fill(0);
@@ -99,7 +108,7 @@ pub(super) fn encode_entry(buffer: &mut [u8], id: &PackId, entry: &Entry, chunks
     head.extend(id);
     head.extend(entry.written_at.to_be_bytes());
     head.extend(entry.length.to_be_bytes());
-    head.extend(crc32c(&buffer[start..end]).to_be_bytes());
+    head.extend(low_half(content.finalize()).to_be_bytes());
     push_key(&mut head, &entry.key);
     head.extend(crc32c(&head).to_be_bytes());
     buffer[..start].copy_from_slice(&head);

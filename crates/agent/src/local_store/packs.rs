@@ -1,8 +1,9 @@
-//! Packs: small segments appended to files that exist, instead of a file each.
+//! Packs: segments appended to files that exist, instead of a file each.
 //!
 //! A new file costs three commits of the file system's journal (its blocks, its size, its name), and the file itself most of a
-//! flush's CPU. An entry in a pack costs one write and one flush of the disk. One pack is appended to, the next one is made ready
-//! meanwhile; where none is ready, or the disk is nearly full, a segment becomes a file as before.
+//! flush's CPU. An entry costs one write and one flush of the disk; a larger one, whose pack is not written over beforehand, one
+//! commit of the journal more. Of either kind one pack is appended to, the next one is made ready meanwhile; where none is ready,
+//! or the disk is nearly full, a segment becomes a file as before.
 //!
 //! The index is in memory, rebuilt at a start: from a sealed pack's directory, or by walking through a pack that has none. An
 //! entry that is not whole is never found. A delete forgets the entry and gives its blocks back; it is not synced: an entry that
@@ -23,15 +24,14 @@ use opendal::raw::Timestamp;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::direct::DIRECT_BYTES_MIN;
 use super::folder::{Scratch, Temporary};
-use super::pack::{self, Pack};
+use super::pack::{self, Filling, Pack};
 use super::pack_format::{self, Entry, KEY_BYTES_MAX, PackId, blocks_of};
 
-/// Larger ones are worth a file: there, bytes count, and a pack's are written twice.
-const PACKED_BYTES_MAX: usize = DIRECT_BYTES_MIN - 1;
-/// Length of a pack; two are open at most.
-const PACK_BYTES: u64 = 32 << 20;
+/// Small segments, the smaller kind: what costs is the flush. Their bytes are written twice.
+const SMALL: Kind = Kind { entry_bytes_max: (256 << 10) - 1, pack_bytes: 32 << 20, filling: Filling::Zeros };
+/// The others, but for those that are worth a file: an entry is one direct write, and in memory twice meanwhile.
+const LARGE: Kind = Kind { entry_bytes_max: 2 << 20, pack_bytes: 64 << 20, filling: Filling::SetAside };
 /// Objects in packs, each some 20 to 40 bytes of memory; further ones are files.
 const INDEXED_MAX: usize = 1_800_000;
 /// Where less than this is free, there are no new packs.
@@ -39,14 +39,24 @@ const FREE_BYTES_MIN: u64 = 256 << 20;
 /// Pause after a pack that could not be made.
 const PREPARE_PAUSE: Duration = Duration::from_secs(10);
 
+/// What is alike in packs: of two kinds, two packs each are open at most.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    /// Largest object.
+    entry_bytes_max: usize,
+    /// Length of a pack.
+    pack_bytes: u64,
+    filling: Filling,
+}
+
 /// All packs of a folder.
 #[derive(Debug)]
 pub(super) struct Packs {
     path: PathBuf,
     directory: File,
     scratch: Arc<Scratch>,
-    /// Blocks of a pack.
-    size: u32,
+    /// The smaller first.
+    kinds: [Kind; 2],
     hasher: RandomState,
     state: Mutex<State>,
 }
@@ -56,12 +66,19 @@ struct State {
     /// By the key's hash; the entry itself says the key.
     index: HashMap<u64, Place>,
     packs: BTreeMap<u32, Known>,
-    active: Option<Appended>,
-    ready: Option<Arc<Pack>>,
+    /// One for each kind.
+    lines: [Line; 2],
     /// Not sealed yet.
     full: Vec<Appended>,
     /// Numbers are given out once, and not those of packs that could not be read.
     next_number: u32,
+}
+
+/// Where entries of one kind go.
+#[derive(Debug, Default)]
+struct Line {
+    active: Option<Appended>,
+    ready: Option<Arc<Pack>>,
     preparing: bool,
     not_before: Option<Instant>,
 }
@@ -102,13 +119,13 @@ pub(super) struct Found {
 impl Packs {
     /// Reads what packs there are. Blocks.
     pub(super) fn open(path: PathBuf, scratch: Arc<Scratch>) -> io::Result<Self> {
-        Self::open_sized(path, scratch, blocks_of(PACK_BYTES))
+        Self::open_kinds(path, scratch, [SMALL, LARGE])
     }
 
-    fn open_sized(path: PathBuf, scratch: Arc<Scratch>, size: u32) -> io::Result<Self> {
+    fn open_kinds(path: PathBuf, scratch: Arc<Scratch>, kinds: [Kind; 2]) -> io::Result<Self> {
         fs::create_dir_all(&path)?;
         let directory = File::open(&path)?;
-        let packs = Self { path, directory, scratch, size, hasher: RandomState::new(), state: Mutex::default() };
+        let packs = Self { path, directory, scratch, kinds, hasher: RandomState::new(), state: Mutex::default() };
         let names = fs::read_dir(&packs.path)?.map(|file| Ok(file?.file_name().into_string().ok()));
         let numbers = names.filter_map(|name| name.map(|name| number_of(&name?)).transpose());
         let mut numbers = numbers.collect::<io::Result<Vec<u32>>>()?;
@@ -169,14 +186,15 @@ impl Packs {
     /// Writes an object, durable when this returns; false: it has no place here. Blocks.
     pub(super) fn put(self: &Arc<Self>, key: &str, chunks: &[Bytes]) -> io::Result<bool> {
         let length: usize = chunks.iter().map(Bytes::len).sum();
-        let Some(length) = u32::try_from(length).ok().filter(|_| length <= PACKED_BYTES_MAX) else { return Ok(false) };
+        let kind = self.kinds.iter().position(|kind| length <= kind.entry_bytes_max);
+        let (Some(kind), Ok(length)) = (kind, u32::try_from(length)) else { return Ok(false) };
         let another_has_its_hash = || self.may_hold(key) && matches!(self.find(key), Ok(None));
         if key.len() > KEY_BYTES_MAX || another_has_its_hash() {
             return Ok(false);
         }
         let written_at = Timestamp::now().into_inner().as_millisecond();
         let mut entry = Entry { block: 0, length, written_at, key: key.to_owned() };
-        let Some((pack, block)) = self.reserve(entry.blocks()) else { return Ok(false) };
+        let Some((pack, block)) = self.reserve(kind, entry.blocks()) else { return Ok(false) };
         entry.block = block;
         let written = pack.append(&entry, chunks);
         self.settle(&pack, entry, written)?;
@@ -184,20 +202,23 @@ impl Packs {
     }
 
     /// Blocks that are the caller's until it settles.
-    fn reserve(self: &Arc<Self>, blocks: u32) -> Option<(Arc<Pack>, u32)> {
+    fn reserve(self: &Arc<Self>, kind: usize, blocks: u32) -> Option<(Arc<Pack>, u32)> {
+        let size = blocks_of(self.kinds[kind].pack_bytes);
         let mut state = self.state.lock();
         if state.index.len() >= INDEXED_MAX {
             return None;
         }
-        if state.active.as_ref().is_none_or(|active| active.next_block + blocks > self.size) {
-            state.retire_active();
-            state.active =
-                state.ready.take().map(|pack| Appended { pack, next_block: 1, writing: 0, entries: Vec::new() });
+        let State { lines, full, .. } = &mut *state;
+        let line = &mut lines[kind];
+        if line.active.as_ref().is_none_or(|active| active.next_block + blocks > size) {
+            full.extend(line.active.take());
+            line.active =
+                line.ready.take().map(|pack| Appended { pack, next_block: 1, writing: 0, entries: Vec::new() });
         }
-        if state.ready.is_none() && state.active.as_ref().is_none_or(|active| active.next_block > self.size / 2) {
-            self.prepare_soon(&mut state);
+        if line.ready.is_none() && line.active.as_ref().is_none_or(|active| active.next_block > size / 2) {
+            self.prepare_soon(kind, line);
         }
-        let active = state.active.as_mut()?;
+        let active = line.active.as_mut()?;
         let block = active.next_block;
         active.next_block += blocks;
         active.writing += 1;
@@ -206,9 +227,9 @@ impl Packs {
 
     fn settle(&self, pack: &Arc<Pack>, entry: Entry, written: io::Result<()>) -> io::Result<()> {
         let mut state = self.state.lock();
-        if written.is_err() && state.active.as_ref().is_some_and(|active| active.pack.number == pack.number) {
+        if written.is_err() {
             // What a disk refused once is not tried again in the same place.
-            state.retire_active();
+            state.retire(pack.number);
         }
         if let Some(appended) = state.appended(pack.number) {
             appended.writing -= 1;
@@ -224,40 +245,42 @@ impl Packs {
     }
 
     /// Makes the next pack on a thread of its own, unless one does.
-    fn prepare_soon(self: &Arc<Self>, state: &mut State) {
+    fn prepare_soon(self: &Arc<Self>, kind: usize, line: &mut Line) {
         let now = Instant::now();
-        if state.preparing || state.not_before.is_some_and(|then| now < then) {
+        if line.preparing || line.not_before.is_some_and(|then| now < then) {
             return;
         }
-        state.preparing = true;
+        line.preparing = true;
         let packs = Arc::clone(self);
-        let thread = std::thread::Builder::new().name("packs".to_owned()).spawn(move || packs.prepare());
+        let thread = std::thread::Builder::new().name("packs".to_owned()).spawn(move || packs.prepare(kind));
         if thread.is_err() {
-            state.preparing = false;
+            line.preparing = false;
         }
     }
 
-    /// Makes the next pack ready, and seals full ones. Blocks.
-    fn prepare(&self) {
+    /// Makes the next pack of a kind ready, and seals full ones. Blocks.
+    fn prepare(&self, kind: usize) {
         self.seal_full();
-        let made = self.new_pack();
+        let made = self.new_pack(self.kinds[kind]);
         let mut state = self.state.lock();
-        state.preparing = false;
+        let line = &mut state.lines[kind];
+        line.preparing = false;
         match made {
             Ok(Some(pack)) => {
-                state.packs.insert(pack.number, Known { id: pack.id, live: 0 });
-                state.ready = Some(Arc::new(pack));
+                let (number, known) = (pack.number, Known { id: pack.id, live: 0 });
+                line.ready = Some(Arc::new(pack));
+                state.packs.insert(number, known);
             }
-            Ok(None) => state.not_before = Some(Instant::now() + PREPARE_PAUSE),
+            Ok(None) => line.not_before = Some(Instant::now() + PREPARE_PAUSE),
             Err(error) => {
-                tracing::warn!(%error, "no pack could be made; small objects become files");
-                state.not_before = Some(Instant::now() + PREPARE_PAUSE);
+                tracing::warn!(%error, "no pack could be made; objects become files");
+                line.not_before = Some(Instant::now() + PREPARE_PAUSE);
             }
         }
     }
 
     /// `None`: the disk is nearly full.
-    fn new_pack(&self) -> io::Result<Option<Pack>> {
+    fn new_pack(&self, kind: Kind) -> io::Result<Option<Pack>> {
         let disk = rustix::fs::fstatvfs(&self.directory)?;
         if disk.f_bavail.saturating_mul(disk.f_frsize) < FREE_BYTES_MIN {
             return Ok(None);
@@ -267,7 +290,8 @@ impl Packs {
         state.next_number = number.saturating_add(1);
         drop(state);
         let temporary: Temporary = self.scratch.new_temporary()?;
-        Pack::create(number, self.size, temporary, &self.path_of(number), &self.directory).map(Some)
+        let path = self.path_of(number);
+        Pack::create(number, kind.pack_bytes, kind.filling, temporary, &path, &self.directory).map(Some)
     }
 
     fn seal_full(&self) {
@@ -420,11 +444,14 @@ impl State {
     }
 
     fn appended(&mut self, number: u32) -> Option<&mut Appended> {
-        self.full.iter_mut().chain(&mut self.active).find(|appended| appended.pack.number == number)
+        let active = self.lines.iter_mut().filter_map(|line| line.active.as_mut());
+        self.full.iter_mut().chain(active).find(|appended| appended.pack.number == number)
     }
 
-    fn retire_active(&mut self) {
-        self.full.extend(self.active.take());
+    /// Nothing more goes into this pack.
+    fn retire(&mut self, number: u32) {
+        let is_it = |active: &mut Appended| active.pack.number == number;
+        self.full.extend(self.lines.iter_mut().filter_map(|line| line.active.take_if(is_it)));
     }
 }
 

@@ -12,9 +12,10 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::super::DurableWrites;
-use super::pack_format::BLOCK;
+use super::pack_format::{BLOCK, position_of};
 
-const SMALL: u32 = 16;
+/// Blocks of a pack that is soon full.
+const FEW: u32 = 16;
 
 /// Packs whose end waits for the thread that may make the next one: two starts never overlap.
 struct Opened(Arc<Packs>);
@@ -34,14 +35,15 @@ impl Drop for Opened {
 }
 
 fn until_prepared(packs: &Packs) {
-    while packs.state.lock().preparing {
+    while packs.state.lock().lines.iter().any(|line| line.preparing) {
         std::thread::yield_now();
     }
 }
 
 fn packs(root: &Path, blocks: u32) -> Opened {
     let scratch = Scratch::new(root.join(SCRATCH)).unwrap();
-    Opened(Arc::new(Packs::open_sized(root.join(PACKS), Arc::new(scratch), blocks).unwrap()))
+    let kinds = [Kind { pack_bytes: position_of(blocks), ..SMALL }, Kind { pack_bytes: 6 << 20, ..LARGE }];
+    Opened(Arc::new(Packs::open_kinds(root.join(PACKS), Arc::new(scratch), kinds).unwrap()))
 }
 
 fn key(n: usize) -> String {
@@ -85,7 +87,7 @@ fn files(root: &Path) -> Vec<PathBuf> {
 fn objects_outlive_full_packs_and_starts() {
     let folder = tempfile::tempdir_in(".").unwrap();
     for round in 0..4 {
-        let packs = packs(folder.path(), SMALL);
+        let packs = packs(folder.path(), FEW);
         for n in 0..round * 20 {
             assert_eq!(get(&packs, &key(n)), Some(content(n)), "{n} in round {round}");
         }
@@ -100,10 +102,42 @@ fn objects_outlive_full_packs_and_starts() {
 #[test]
 fn the_first_segment_of_all_is_a_file_and_the_next_pack_is_made_meanwhile() {
     let folder = tempfile::tempdir_in(".").unwrap();
-    let packs = packs(folder.path(), SMALL);
+    let packs = packs(folder.path(), FEW);
     assert!(!put(&packs, 0));
     until_prepared(&packs);
     assert!(put(&packs, 0));
+}
+
+#[test]
+fn large_objects_have_packs_of_their_own_whose_blocks_are_set_aside() {
+    let folder = tempfile::tempdir_in(".").unwrap();
+    let object = |n: usize| content(n).repeat((LARGE.entry_bytes_max - n * 400_000) / content(n).len());
+    let put = |packs: &Arc<Packs>, n: usize| {
+        packs.put(&key(n), &[Bytes::from(object(n)[..9].to_vec()), Bytes::from(object(n)[9..].to_vec())]).unwrap()
+    };
+    let now = packs(folder.path(), FEW);
+    for n in 1..=4 {
+        while !put(&now, n) {
+            until_prepared(&now);
+        }
+    }
+    assert!(!now.put(&key(9), &[Bytes::from(vec![1; LARGE.entry_bytes_max + 1])]).unwrap());
+    put_surely(&now, 5);
+    let check = |packs: &Packs| {
+        (1..=4).for_each(|n| assert!(get(packs, &key(n)) == Some(object(n)), "{n}"));
+        assert_eq!(get(packs, &key(5)), Some(content(5)));
+    };
+    check(&now);
+    let first = files(folder.path())[0].clone();
+    let (all, used) = (fs::metadata(&first).unwrap().len(), fs::metadata(&first).unwrap().blocks() * 512);
+    assert!(used >= all, "{used} of {all} bytes are set aside");
+    now.remove(&key(1)).unwrap();
+    assert!(fs::metadata(&first).unwrap().blocks() * 512 < used, "holes");
+    put(&now, 1);
+    drop(now);
+    // Not sealed, then sealed by the first of these starts.
+    check(&packs(folder.path(), FEW));
+    check(&packs(folder.path(), FEW));
 }
 
 #[test]
@@ -165,12 +199,12 @@ fn a_damaged_pack_serves_what_is_whole_and_nothing_else() {
 #[test]
 fn a_pack_with_a_damaged_head_is_left_alone() {
     let folder = tempfile::tempdir_in(".").unwrap();
-    put_surely(&packs(folder.path(), SMALL), 1);
+    put_surely(&packs(folder.path(), FEW), 1);
     let path = files(folder.path())[0].clone();
     let mut bytes = fs::read(&path).unwrap();
     bytes[9] ^= 1;
     fs::write(&path, &bytes).unwrap();
-    let after = packs(folder.path(), SMALL);
+    let after = packs(folder.path(), FEW);
     assert_eq!(get(&after, &key(1)), None);
     put_surely(&after, 2);
     assert_eq!(get(&after, &key(2)), Some(content(2)));
@@ -184,11 +218,11 @@ fn a_file_that_is_no_pack_is_left_alone_and_none_is_replaced() {
     for name in ["notes", "12", "+000000012"] {
         fs::write(folder.path().join(PACKS).join(name), b"x").unwrap();
     }
-    let packs = packs(folder.path(), SMALL);
+    let packs = packs(folder.path(), FEW);
     fs::write(folder.path().join(PACKS).join("0000000000"), b"x").unwrap();
-    packs.prepare();
+    packs.prepare(0);
     assert!(files(folder.path()).iter().all(|file| fs::read(file).unwrap() == b"x"));
-    packs.state.lock().not_before = None;
+    packs.state.lock().lines[0].not_before = None;
     put_surely(&packs, 1);
     assert_eq!(get(&packs, &key(1)), Some(content(1)));
 }
@@ -199,7 +233,7 @@ fn what_was_deleted_stays_away_and_gives_its_blocks_back() {
     let now = packs(folder.path(), 256);
     (0..30).for_each(|n| put_surely(&now, n));
     until_prepared(&now);
-    now.state.lock().retire_active();
+    now.state.lock().retire(0);
     now.seal_full();
     let blocks = || fs::metadata(&files(folder.path())[0]).unwrap().blocks();
     let before = blocks();
@@ -217,12 +251,12 @@ fn what_was_deleted_stays_away_and_gives_its_blocks_back() {
 #[test]
 fn a_pack_all_of_whose_objects_were_deleted_goes_when_it_is_full() {
     let folder = tempfile::tempdir_in(".").unwrap();
-    let packs = packs(folder.path(), SMALL);
+    let packs = packs(folder.path(), FEW);
     put_surely(&packs, 1);
     packs.remove(&key(1)).unwrap();
     assert_eq!(files(folder.path()).len(), 1, "it is appended to");
-    packs.state.lock().retire_active();
-    packs.prepare();
+    packs.state.lock().retire(0);
+    packs.prepare(0);
     assert_eq!(files(folder.path()).len(), 1, "the next one");
     put_surely(&packs, 2);
     assert_eq!(get(&packs, &key(2)), Some(content(2)));
@@ -231,11 +265,11 @@ fn a_pack_all_of_whose_objects_were_deleted_goes_when_it_is_full() {
 #[test]
 fn an_object_written_again_is_there_once() {
     let folder = tempfile::tempdir_in(".").unwrap();
-    let now = packs(folder.path(), SMALL);
+    let now = packs(folder.path(), FEW);
     put_surely(&now, 1);
     assert!(now.put(&key(1), &[Bytes::from_static(b"later")]).unwrap());
     assert_eq!((get(&now, &key(1)), listed(&now).len()), (Some(b"later".to_vec()), 1));
-    let later = packs(folder.path(), SMALL);
+    let later = packs(folder.path(), FEW);
     assert_eq!((get(&later, &key(1)), listed(&later).len()), (Some(b"later".to_vec()), 1));
     later.remove(&key(1)).unwrap();
     assert_eq!((get(&later, &key(1)), listed(&later).len()), (None, 0));
@@ -244,7 +278,7 @@ fn an_object_written_again_is_there_once() {
 #[test]
 fn a_reader_of_what_is_deleted_meanwhile_sees_no_zeros() {
     let folder = tempfile::tempdir_in(".").unwrap();
-    let packs = packs(folder.path(), SMALL);
+    let packs = packs(folder.path(), FEW);
     put_surely(&packs, 5);
     let found = packs.find(&key(5)).unwrap().unwrap();
     packs.remove(&key(5)).unwrap();
@@ -254,12 +288,12 @@ fn a_reader_of_what_is_deleted_meanwhile_sees_no_zeros() {
 #[test]
 fn what_the_disk_refuses_is_an_error_and_the_next_object_goes_elsewhere() {
     let folder = tempfile::tempdir_in(".").unwrap();
-    let packs = packs(folder.path(), SMALL);
+    let packs = packs(folder.path(), FEW);
     put_surely(&packs, 1);
     let full = Pack::over(77, PackId::default(), OpenOptions::new().write(true).open("/dev/full").unwrap());
     let full = Appended { pack: Arc::new(full), next_block: 1, writing: 0, entries: Vec::new() };
     until_prepared(&packs);
-    let before = packs.state.lock().active.replace(full);
+    let before = packs.state.lock().lines[0].active.replace(full);
     packs.state.lock().full.extend(before);
     let error = packs.put(&key(2), &[Bytes::from_static(b"x")]).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
@@ -271,11 +305,11 @@ fn what_the_disk_refuses_is_an_error_and_the_next_object_goes_elsewhere() {
 #[test]
 fn where_no_pack_can_be_made_objects_have_no_place() {
     let folder = tempfile::tempdir_in(".").unwrap();
-    let packs = packs(folder.path(), SMALL);
+    let packs = packs(folder.path(), FEW);
     fs::remove_dir(folder.path().join(PACKS)).unwrap();
-    packs.prepare();
+    packs.prepare(0);
     assert!(!put(&packs, 1));
-    assert!(!packs.state.lock().preparing, "it is not tried again at once");
+    assert!(!packs.state.lock().lines[0].preparing, "it is not tried again at once");
     assert_eq!(fs::read_dir(folder.path().join(SCRATCH)).unwrap().count(), 0);
 }
 
@@ -283,7 +317,7 @@ fn where_no_pack_can_be_made_objects_have_no_place() {
 fn store(root: &Path) -> (Operator, Arc<Packs>) {
     let durable = DurableWrites::open(root, true).unwrap();
     let packs = Arc::clone(durable.folder.packs.as_ref().unwrap());
-    packs.prepare();
+    packs.prepare(0);
     let service = services::Fs::default().root(durable.root().to_str().unwrap());
     (Operator::new(service).unwrap().layer(durable), packs)
 }
@@ -292,9 +326,10 @@ fn store(root: &Path) -> (Operator, Arc<Packs>) {
 async fn a_packed_object_is_like_any_other() {
     let folder = tempfile::tempdir_in(".").unwrap();
     let (store, packs) = store(folder.path());
+    let packs = Opened(packs);
     let (small, large) = ("org-1/flush/7/1", "org-1/flush/7/2");
     store.write(small, content(5)).await.unwrap();
-    store.write(large, vec![1; PACKED_BYTES_MAX + 1]).await.unwrap();
+    store.write(large, vec![1; LARGE.entry_bytes_max + 1]).await.unwrap();
     store.write("cluster.json", "{}").await.unwrap();
     assert!(packs.may_hold(small) && !packs.may_hold(large) && !packs.may_hold("cluster.json"));
     assert!(!folder.path().join(small).exists() && folder.path().join(large).exists());
@@ -303,7 +338,7 @@ async fn a_packed_object_is_like_any_other() {
     assert_eq!(store.read_with(small).range(10..200).await.unwrap().to_vec(), content(5)[10..200]);
     assert_eq!(store.read_with(small).range(4000..).await.unwrap().to_vec(), content(5)[4000..]);
     let beyond = store.read_with(small).range(4000..40_000).await.unwrap_err();
-    assert_eq!(beyond.kind(), store.read_with(large).range(4000..400_000).await.unwrap_err().kind());
+    assert_eq!(beyond.kind(), store.read_with(large).range(4000..40_000_000).await.unwrap_err().kind());
     let stat = store.stat(small).await.unwrap();
     assert_eq!(stat.content_length(), content(5).len() as u64);
     let age = Timestamp::now().into_inner().as_second() - stat.last_modified().unwrap().into_inner().as_second();
@@ -336,6 +371,7 @@ async fn files_of_former_versions_and_failed_attempts_are_read_and_deleted() {
     fs::write(folder.path().join("org-1/flush/7/0"), b"former").unwrap();
     fs::write(folder.path().join("org-1/flush/7/1"), b"ha").unwrap();
     let (store, packs) = store(folder.path());
+    let packs = Opened(packs);
     assert_eq!(store.read("org-1/flush/7/0").await.unwrap().to_vec(), b"former");
     store.write("org-1/flush/7/1", "half no more").await.unwrap();
     assert!(packs.may_hold("org-1/flush/7/1"));
