@@ -1,6 +1,6 @@
 //! The folder of a store: names, temporary files, and which directories are known to be on disk.
 //!
-//! Small segments go into packs (`packs.rs`). What becomes a file of its own:
+//! Segments of up to 2 MiB go into packs (`packs.rs`). What becomes a file of its own:
 //! - a segment, whose name nothing has: create under that name, gathered write of all chunks, sync of the data, then
 //!   of the directory, which costs one journal commit where a rename in between costs two;
 //! - all else: temporary file in `.tmp`, data sync, rename (or link, which never replaces, for `if_not_exists`), directory
@@ -50,7 +50,7 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// `alone`: no other process uses the folder, so that small segments may be packed.
+    /// `alone`: no other process uses the folder, so that segments may be packed.
     pub(super) fn open(root: &Path, alone: bool) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         let root = root.canonicalize()?;

@@ -2,7 +2,7 @@
 //!
 //! OpenDAL's `fs` never syncs a directory, syncs files on a runtime worker, and its `atomic_write_dir` is not atomic
 //! under `if_not_exists`. Here a write is one blocking task, and when it returns `Ok`, object and name survive a power loss:
-//! small segments are entries of pack files (`packs.rs`), all else is a file (`folder.rs`).
+//! segments of up to 2 MiB are entries of pack files (`packs.rs`), all else is a file (`folder.rs`).
 //!
 //! All but segments are whole at every moment. What a crash or an error (ENOSPC, EIO) leaves: a file of a segment with part of its
 //! bytes, which nothing refers to, since it is named in metadata only after its write returned; an entry that is not whole, which

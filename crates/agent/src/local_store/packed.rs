@@ -55,7 +55,7 @@ impl AnyReader {
         read.await?
     }
 
-    /// The bytes, in one task: what is in a pack is small. `None`: it is in none.
+    /// The bytes, in one task: what is in a pack is no more than 2 MiB. `None`: it is in none.
     async fn packed(&self, range: BytesRange) -> Result<Option<Buffer>> {
         let Some(packs) = self.packs.as_ref().filter(|packs| packs.may_hold(&self.key)) else { return Ok(None) };
         let (packs, key) = (Arc::clone(packs), self.key.clone());
