@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The kill tests: kill -9 at random moments, also under segments so large that they have packs of their own, then aborts at each
-# named stop point. Arguments (--rounds, --seed, …) go to each of the five; the tests of the checker and of the raw client run first. All the while small ranges are rewritten.
+# The kill tests: kill -9 at random moments, also under segments so large that they have packs of their own, then aborts at
+# each named stop point. Arguments (--rounds, --seed, …) go to each of the five; the tests of the checker and of the raw
+# client run first. All the while small ranges are rewritten.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

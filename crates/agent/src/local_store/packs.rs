@@ -28,7 +28,7 @@ use super::folder::{Scratch, Temporary};
 use super::pack::{self, Filling, Pack};
 use super::pack_format::{self, Entry, KEY_BYTES_MAX, PackId, blocks_of};
 
-/// Small segments, the smaller kind: what costs is the flush. Their bytes are written twice.
+/// Of small segments the flush is what costs, so their bytes are written twice.
 const SMALL: Kind = Kind { entry_bytes_max: (256 << 10) - 1, pack_bytes: 32 << 20, filling: Filling::Zeros };
 /// The others, but for those that are worth a file: an entry is one direct write, and in memory twice meanwhile.
 const LARGE: Kind = Kind { entry_bytes_max: 2 << 20, pack_bytes: 64 << 20, filling: Filling::SetAside };
